@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Moving many pages between a per-CPU list and the zone under one hold of zone->lock.
+
+Kernel: mm/page_alloc.c (6.12.117)
+"""
+
+from __future__ import annotations
+
+from pageblock_buddy.linux_6_12.pcp import pindex_to_order
+from pageblock_buddy.machine.lists import ListHead
+from pageblock_buddy.mm.alloc_context import RmqueueMode
+from pageblock_buddy.mm.kernel import Kernel
+from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
+from pageblock_buddy.mm.page import PG_NONE, PG_PCP
+from pageblock_buddy.gfp import FPI_NONE
+
+
+def rmqueue_bulk(
+    k: Kernel, zone: Zone, order: int, count: int, pcp_list: ListHead, mt: int, alloc_flags: int
+) -> int:
+    """Take up to ``count`` blocks from the zone and append them to a per-CPU list.
+
+    Returns the blocks taken.
+
+    Kernel:  rmqueue_bulk(), mm/page_alloc.c
+    Status:  source
+    Locks:   holds pcp.lock; takes zone.lock
+    Units:   count and the result are blocks of 2^order pages
+    Cost:    O(count * max_page_order)
+    Points:  zone.lock lock, unlock
+    Errors:  none; 0 means the zone had nothing to give
+    """
+    mode = RmqueueMode()
+    taken = 0
+    zone.lock.lock()
+    while taken < count:
+        pfn = k.calls._rmqueue(k, zone, order, mt, alloc_flags, mode)
+        if pfn is None:
+            break
+        # At the tail, so that the pages are handed out in the order in which they were
+        # split off: ascending, which hardware likes.
+        pcp_list.list_add_tail(pfn)
+        k.mem_map[pfn] = PG_PCP | order
+        taken += 1
+    zone.lock.unlock()
+    return taken
+
+
+def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> None:
+    """Send at least ``count`` pages (or all) from per-CPU lists to the zone, oldest first.
+
+    Starts with the list ``pindex`` and empties each list before it goes to the next one.
+
+    Kernel:  free_pcppages_bulk(), mm/page_alloc.c
+    Status:  source
+    Locks:   holds pcp.lock; takes zone.lock
+    Units:   count is base pages; the last block may take it past count
+    Cost:    O(pages * max_page_order)
+    Points:  zone.lock lock, unlock
+    """
+    count = min(pcp.count, count)
+    lists = pcp.lists
+    pindex -= 1
+    zone.lock.lock()
+    while count > 0:
+        pindex = (pindex + 1) % len(lists)
+        while not lists[pindex]:
+            pindex = (pindex + 1) % len(lists)
+        pcp_list = lists[pindex]
+        order = pindex_to_order(k, pindex)
+        while count > 0 and pcp_list:
+            pfn = pcp_list.pop_last()
+            k.mem_map[pfn] = PG_NONE
+            # The block's type now, not the list's: it may have changed since.
+            mt = k.calls.get_pageblock_migratetype(k, pfn)
+            count -= 1 << order
+            pcp.count -= 1 << order
+            k.calls._free_one_page(k, pfn, zone, order, mt, FPI_NONE)
+            if k.trace is not None:
+                k.trace.mm_page_pcpu_drain(k.machine.cpu, pfn, order, mt)
+    zone.lock.unlock()

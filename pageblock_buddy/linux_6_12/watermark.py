@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Watermarks: how they are computed, and the check before every allocation.
+
+Kernel: mm/page_alloc.c (6.12.117)
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+
+from pageblock_buddy import gfp
+from pageblock_buddy.linux_6_12.pcp import zone_set_pageset_high_and_batch
+from pageblock_buddy.mm.kernel import Kernel
+from pageblock_buddy.mm.mmzone import Zone
+from pageblock_buddy.mm.vmstat import refresh_zone_stat_thresholds, zone_free_pages
+
+# --- the check ---------------------------------------------------------------------------------
+
+
+def zone_watermark_unusable_free(zone: Zone, order: int, alloc_flags: int) -> int:
+    """Free pages that this request could not use, in pages.
+
+    Kernel:  __zone_watermark_unusable_free(), mm/page_alloc.c
+    Status:  source
+    """
+    unusable = (1 << order) - 1
+    if not alloc_flags & gfp.ALLOC_RESERVES:
+        unusable += zone.nr_free_highatomic
+    if not alloc_flags & gfp.ALLOC_CMA:
+        unusable += zone.nr_free_cma
+    return unusable
+
+
+def _zone_watermark_ok(
+    k: Kernel, zone: Zone, order: int, mark: int, highest_zoneidx: int, alloc_flags: int, free_pages: int
+) -> bool:
+    """Whether the zone stays above ``mark`` pages and has a block of this order at all.
+
+    Kernel:  __zone_watermark_ok(), mm/page_alloc.c
+    Status:  source
+    Units:   mark and free_pages are base pages
+    """
+    free_pages -= k.calls.zone_watermark_unusable_free(zone, order, alloc_flags)
+    minimum = mark
+    if alloc_flags & gfp.ALLOC_RESERVES:
+        if alloc_flags & gfp.ALLOC_MIN_RESERVE:
+            minimum -= minimum // 2
+            if alloc_flags & gfp.ALLOC_NON_BLOCK:
+                minimum -= minimum // 4
+        if alloc_flags & gfp.ALLOC_OOM:
+            minimum -= minimum // 2
+    if free_pages <= minimum + zone.lowmem_reserve[highest_zoneidx]:
+        return False
+    if not order:
+        return True
+    for area in zone.free_area[order:]:
+        if not area.nr_free:
+            continue
+        free_list = area.free_list
+        if any(free_list[mt] for mt in range(gfp.MIGRATE_PCPTYPES)):
+            return True
+        if alloc_flags & gfp.ALLOC_CMA and free_list[gfp.MIGRATE_CMA]:
+            return True
+        if alloc_flags & (gfp.ALLOC_HIGHATOMIC | gfp.ALLOC_OOM) and free_list[gfp.MIGRATE_HIGHATOMIC]:
+            return True
+    return False
+
+
+def zone_watermark_fast(
+    k: Kernel, zone: Zone, order: int, mark: int, highest_zoneidx: int, alloc_flags: int
+) -> bool:
+    """The check in the allocation path, with a short cut for order 0.
+
+    Kernel:  zone_watermark_fast(), mm/page_alloc.c
+    Status:  source
+    Units:   mark is base pages
+    Cost:    O(1) for order 0, else O(max_page_order)
+    """
+    free_pages = zone_free_pages(zone)
+    if not order:
+        usable_free = free_pages - min(free_pages, k.calls.zone_watermark_unusable_free(zone, 0, alloc_flags))
+        if usable_free > mark + zone.lowmem_reserve[highest_zoneidx]:
+            return True
+    if _zone_watermark_ok(k, zone, order, mark, highest_zoneidx, alloc_flags, free_pages):
+        return True
+    if (
+        not order
+        and alloc_flags & gfp.ALLOC_MIN_RESERVE
+        and zone.watermark_boost
+        and alloc_flags & gfp.ALLOC_WMARK_MASK == gfp.WMARK_MIN
+    ):
+        # A boost must not make __GFP_HIGH requests fail.
+        mark = zone.watermark[gfp.WMARK_MIN]
+        return _zone_watermark_ok(k, zone, order, mark, highest_zoneidx, alloc_flags, free_pages)
+    return False
+
+
+def zone_watermark_ok(
+    k: Kernel, zone: Zone, order: int, mark: int, highest_zoneidx: int, alloc_flags: int
+) -> bool:
+    """The check without short cuts.
+
+    Kernel:  zone_watermark_ok(), mm/page_alloc.c
+    Status:  source
+    """
+    return _zone_watermark_ok(k, zone, order, mark, highest_zoneidx, alloc_flags, zone_free_pages(zone))
+
+
+# --- the computation ---------------------------------------------------------------------------
+
+
+def mult_frac(x: int, numer: int, denom: int) -> int:
+    """x * numer / denom as the kernel computes it, without overflow of a C long.
+
+    Kernel:  mult_frac(), include/linux/math.h
+    Status:  source
+    """
+    return x // denom * numer + x % denom * numer // denom
+
+
+def nr_free_buffer_pages(k: Kernel) -> int:
+    """Pages of the low zones above their high watermarks.
+
+    Kernel:  nr_free_zone_pages(), mm/page_alloc.c
+    Status:  source
+    """
+    pages = 0
+    for zone in k.zones:
+        if zone.idx <= gfp.ZONE_NORMAL:
+            high = zone.watermark[gfp.WMARK_HIGH] + zone.watermark_boost
+            if zone.managed_pages > high:
+                pages += zone.managed_pages - high
+    return pages
+
+
+def calculate_min_free_kbytes(k: Kernel) -> int:
+    """min_free_kbytes: the square root rule, raised as a running khugepaged raises it.
+
+    Kernel:  calculate_min_free_kbytes(), mm/page_alloc.c; set_recommended_min_free_kbytes(), mm/khugepaged.c
+    Status:  source
+    Units:   kB
+    """
+    if k.config.min_free_kbytes is not None:
+        return k.config.min_free_kbytes
+    lowmem_kbytes = nr_free_buffer_pages(k) * 4
+    min_free = min(max(isqrt(lowmem_kbytes * 16), 128), 262144)
+    if k.config.khugepaged:
+        nr_zones = sum(1 for z in k.zones if z.idx <= gfp.ZONE_NORMAL)
+        recommended = k.block_pages * nr_zones * 2
+        recommended += k.block_pages * nr_zones * gfp.MIGRATE_PCPTYPES * gfp.MIGRATE_PCPTYPES
+        recommended = min(recommended, nr_free_buffer_pages(k) // 20)
+        min_free = max(min_free, recommended * 4)
+    return min_free
+
+
+def setup_per_zone_wmarks(k: Kernel) -> None:
+    """Compute every zone's watermarks, then its per-CPU limits, which follow from them.
+
+    Kernel:  __setup_per_zone_wmarks(), mm/page_alloc.c
+    Status:  source
+    """
+    pages_min = calculate_min_free_kbytes(k) // 4
+    lowmem_pages = sum(z.managed_pages for z in k.zones if z.idx != gfp.ZONE_MOVABLE)
+    for zone, zone_config in zip(k.zones, k.config.zones, strict=True):
+        if zone_config.watermark is not None:
+            zone.watermark[:] = zone_config.watermark
+            continue
+        share = pages_min * zone.managed_pages // max(lowmem_pages, 1)
+        if zone.idx == gfp.ZONE_MOVABLE:
+            minimum = min(max(zone.managed_pages // 1024, 32), 128)
+        else:
+            minimum = share
+        distance = max(share >> 2, mult_frac(zone.managed_pages, k.config.watermark_scale_factor, 10000))
+        zone.watermark_boost = 0
+        zone.watermark[:] = (minimum, minimum + distance, minimum + 2 * distance, minimum + 3 * distance)
+    for zone in k.zones:
+        zone_set_pageset_high_and_batch(k, zone)
+
+
+def setup_per_zone_lowmem_reserve(k: Kernel) -> None:
+    """How many pages of a lower zone a request that could use a higher zone must leave.
+
+    Kernel:  setup_per_zone_lowmem_reserve(), mm/page_alloc.c
+    Status:  source
+    """
+    for node in k.nodes.values():
+        managed = [zone.managed_pages if zone is not None else 0 for zone in node.node_zones]
+        for i, zone in enumerate(node.node_zones):
+            if zone is None:
+                continue
+            ratio = k.config.lowmem_reserve_ratio[i]
+            clear = not ratio or not managed[i]
+            above = 0
+            for j in range(i + 1, gfp.MAX_NR_ZONES):
+                above += managed[j]
+                zone.lowmem_reserve[j] = 0 if clear else above // ratio
+    for zone, zone_config in zip(k.zones, k.config.zones, strict=True):
+        if zone_config.lowmem_reserve is not None:
+            zone.lowmem_reserve[:] = zone_config.lowmem_reserve
+
+
+def init_per_zone_wmark_min(k: Kernel) -> None:
+    """Watermarks, statistics thresholds and reserves, as at boot.
+
+    Kernel:  init_per_zone_wmark_min(), mm/page_alloc.c
+    Status:  source
+    """
+    setup_per_zone_wmarks(k)
+    refresh_zone_stat_thresholds(k)
+    setup_per_zone_lowmem_reserve(k)

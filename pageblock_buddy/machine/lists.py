@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""list_head: the kernel's doubly linked list, as an ordered set of PFNs.
+
+The *head* end is what the allocator takes next (LPA-2.0.5).  Everything is O(1) except
+iteration, which goes from head to tail.  An ``OrderedDict`` and not a ``dict``: a dict used as a queue
+skips over its deleted entries again and again and turns quadratic.
+
+Kernel: include/linux/list.h
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+
+class ListHead:
+    """A list of PFNs.  Each PFN is on the list at most once."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, pfns: Iterable[int] = ()) -> None:
+        self._entries: OrderedDict[int, None] = OrderedDict.fromkeys(pfns)
+
+    def list_add(self, pfn: int) -> None:
+        """Insert at the head.  O(1)."""
+        entries = self._entries
+        entries[pfn] = None
+        entries.move_to_end(pfn, last=False)
+
+    def list_add_tail(self, pfn: int) -> None:
+        """Insert at the tail.  O(1)."""
+        self._entries[pfn] = None
+
+    def list_del(self, pfn: int) -> None:
+        """Remove ``pfn`` from wherever it is on this list.  O(1).  KeyError if absent."""
+        del self._entries[pfn]
+
+    def list_move_tail(self, pfn: int) -> None:
+        """Move an entry of this list to its tail.  O(1)."""
+        self._entries.move_to_end(pfn)
+
+    def first_entry_or_null(self) -> int | None:
+        """The head entry, or None.  O(1)."""
+        return next(iter(self._entries), None)
+
+    def pop_first(self) -> int:
+        """Remove and return the head entry.  O(1).  KeyError if empty."""
+        return self._entries.popitem(last=False)[0]
+
+    def pop_last(self) -> int:
+        """Remove and return the tail entry.  O(1).  KeyError if empty."""
+        return self._entries.popitem()[0]
+
+    def to_list(self) -> list[int]:
+        """The entries, head first.  O(n)."""
+        return list(self._entries)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._entries)
+
+    def __reversed__(self) -> Iterator[int]:
+        return reversed(self._entries)
+
+    def __contains__(self, pfn: object) -> bool:
+        return pfn in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def __repr__(self) -> str:
+        return f"ListHead({list(self._entries)})"

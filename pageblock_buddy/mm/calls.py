@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Calls: the table of entry points that a variant may replace.
+
+Mirrored code reaches each of these only through ``k.calls``, so an override is used by the inherited
+files as well (docs/architecture.md).  The comment behind a field names the variants that need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pageblock_buddy.machine.lists import ListHead
+    from pageblock_buddy.mm.alloc_context import AllocContext, RmqueueMode
+    from pageblock_buddy.mm.kernel import Kernel
+    from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """One variant's entry points.  Frozen: built once, when the variant's package is imported."""
+
+    # pageblock types
+    get_pageblock_migratetype: Callable[[Kernel, int], int]  # 7.0: isolation bit
+    set_pageblock_migratetype: Callable[[Kernel, int, int], None]  # 7.0: isolation bit
+    # buddy
+    _free_one_page: Callable[[Kernel, int, Zone, int, int, int], None]  # 6.1: types on merge
+    free_one_page: Callable[[Kernel, Zone, int, int, int], None]  # 6.1: whole order; 7.0: deferred llist
+    _rmqueue_smallest: Callable[[Kernel, Zone, int, int], int | None]  # 6.1: accounting
+    _rmqueue: Callable[[Kernel, Zone, int, int, int, RmqueueMode], int | None]  # 6.1: fallback
+    # highatomic
+    reserve_highatomic_pageblock: Callable[[Kernel, int, int, Zone], None]  # 6.1
+    unreserve_highatomic_pageblock: Callable[[Kernel, AllocContext, bool], bool]  # 6.1
+    zone_watermark_unusable_free: Callable[[Zone, int, int], int]  # 6.1
+    # per-CPU lists
+    nr_pcp_lists: Callable[[Kernel], int]  # rfc: a list for every order
+    pcp_allowed_order: Callable[[Kernel, int], bool]  # rfc
+    order_to_pindex: Callable[[Kernel, int, int], int]  # rfc
+    nr_pcp_alloc: Callable[[Kernel, PerCpuPages, Zone, int], int]  # 6.1
+    rmqueue_pcplist: Callable[[Kernel, Zone, int, int, int], int | None]  # 6.1: free_factor; rfc: splitting
+    _rmqueue_pcplist: Callable[[Kernel, Zone, int, int, int, PerCpuPages, ListHead], int | None]  # rfc
+    rmqueue_bulk: Callable[[Kernel, Zone, int, int, ListHead, int, int], int]  # rfc: four phases
+    free_pcppages_bulk: Callable[[Kernel, Zone, int, PerCpuPages, int], None]  # 6.1, rfc: merge pass
+    free_frozen_page_commit: Callable[[Kernel, Zone, PerCpuPages, int, int, int], None]  # 6.1, 7.0
+    # allocation
+    get_page_from_freelist: Callable[[Kernel, int, int, int, AllocContext], int | None]  # 6.1, 7.0
+    # free
+    _free_frozen_pages: Callable[[Kernel, int, int], None]  # rfc: owner routing
+    free_unref_folios: Callable[[Kernel, Sequence[tuple[int, int]]], None]  # 6.1, rfc
+    # drains
+    drain_pages_zone: Callable[[Kernel, int, Zone], None]  # rfc, llist
+    drain_zone_pages: Callable[[Kernel, Zone, PerCpuPages], None]  # rfc
+    decay_pcp_high: Callable[[Kernel, Zone, PerCpuPages], int]  # 6.1: none

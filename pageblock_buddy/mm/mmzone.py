@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""zone, free_area, per_cpu_pages, per_cpu_zonestat, pglist_data: the structures of mmzone.h.
+
+Structures are the union of what the variants use; a field that only some use
+names them.  Counts are base pages, addresses PFNs, orders log2 of pages.
+
+Kernel: include/linux/mmzone.h
+"""
+
+from __future__ import annotations
+
+from pageblock_buddy import gfp
+from pageblock_buddy.machine.cpu import Machine
+from pageblock_buddy.machine.lists import ListHead
+from pageblock_buddy.machine.spinlock import Spinlock
+
+
+class FreeArea:
+    """The free blocks of one order: a list per migratetype, and their number.
+
+    Kernel:  struct free_area
+    """
+
+    __slots__ = ("free_list", "nr_free")
+
+    def __init__(self) -> None:
+        self.free_list: tuple[ListHead, ...] = tuple(ListHead() for _ in range(gfp.MIGRATE_TYPES))
+        self.nr_free = 0
+
+
+class PerCpuPages:
+    """One CPU's cache of pages of one zone.
+
+    ``count``, ``high*``, ``batch`` and ``free_count`` are base pages; ``lists`` is indexed by pindex.
+
+    Kernel:  struct per_cpu_pages
+    """
+
+    __slots__ = (
+        "alloc_factor",
+        "batch",
+        "count",
+        "cpu",
+        "expire",
+        "flags",
+        "free_count",
+        "high",
+        "high_max",
+        "high_min",
+        "lists",
+        "lock",
+    )
+
+    def __init__(self, machine: Machine, cpu: int, nr_lists: int) -> None:
+        self.cpu = cpu
+        self.lock = Spinlock(machine, "pcp->lock")
+        # The boot pageset: every free is flushed at once, every refill is one page (LPA-8.7.8).
+        self.count = 0
+        self.high = 0
+        self.high_min = 0
+        self.high_max = 0
+        self.batch = 1
+        self.flags = 0
+        self.alloc_factor = 0
+        self.expire = 0
+        self.free_count = 0
+        self.lists: tuple[ListHead, ...] = tuple(ListHead() for _ in range(nr_lists))
+
+
+class PerCpuZonestat:
+    """One CPU's not yet folded changes of a zone's counters.
+
+    Kernel:  struct per_cpu_zonestat
+    """
+
+    __slots__ = ("nr_free_pages_diff", "stat_threshold")
+
+    def __init__(self) -> None:
+        self.stat_threshold = 0
+        self.nr_free_pages_diff = 0
+
+
+class Zone:
+    """A zone of a node.
+
+    ``nr_free_pages`` is the global counter vm_stat[NR_FREE_PAGES], without the per-CPU diffs.
+
+    Kernel:  struct zone
+    """
+
+    __slots__ = (
+        "end_pfn",
+        "flags",
+        "free_area",
+        "idx",
+        "lock",
+        "lowmem_reserve",
+        "managed_pages",
+        "name",
+        "node",
+        "nr_free_cma",
+        "nr_free_highatomic",
+        "nr_free_pages",
+        "nr_reserved_highatomic",
+        "per_cpu_pageset",
+        "per_cpu_zonestats",
+        "percpu_drift_mark",
+        "present_pages",
+        "spanned_pages",
+        "watermark",
+        "watermark_boost",
+        "zone_start_pfn",
+    )
+
+    def __init__(
+        self, machine: Machine, *, node: int, idx: int, start_pfn: int, spanned: int, max_page_order: int, nr_lists: int
+    ) -> None:
+        self.node = node
+        self.idx = idx
+        self.name = gfp.ZONE_NAMES[idx]
+        self.zone_start_pfn = start_pfn
+        self.spanned_pages = spanned
+        self.end_pfn = start_pfn + spanned
+        self.present_pages = 0
+        self.managed_pages = 0
+        self.watermark = [0, 0, 0, 0]
+        self.watermark_boost = 0
+        self.lowmem_reserve = [0] * gfp.MAX_NR_ZONES
+        self.flags = 0
+        self.nr_free_pages = 0
+        self.nr_free_cma = 0
+        self.nr_reserved_highatomic = 0
+        self.nr_free_highatomic = 0
+        self.percpu_drift_mark = 0
+        self.lock = Spinlock(machine, "zone->lock")
+        self.free_area: tuple[FreeArea, ...] = tuple(FreeArea() for _ in range(max_page_order + 1))
+        self.per_cpu_pageset: tuple[PerCpuPages, ...] = tuple(
+            PerCpuPages(machine, cpu, nr_lists) for cpu in range(machine.nr_cpus)
+        )
+        self.per_cpu_zonestats: tuple[PerCpuZonestat, ...] = tuple(PerCpuZonestat() for _ in range(machine.nr_cpus))
+
+    def __repr__(self) -> str:
+        return f"<Zone node {self.node} {self.name} pfn {self.zone_start_pfn}..{self.end_pfn - 1}>"
+
+
+class Node:
+    """A NUMA node: its zones by index and its zonelists.
+
+    ``zonelists[thisnode][highest_zoneidx]`` is the tuple of zones that a request may use, in
+    order; ``thisnode`` is 1 for __GFP_THISNODE.
+
+    Kernel:  struct pglist_data
+    """
+
+    __slots__ = ("nid", "node_zones", "zonelists")
+
+    def __init__(self, nid: int) -> None:
+        self.nid = nid
+        self.node_zones: list[Zone | None] = [None] * gfp.MAX_NR_ZONES
+        self.zonelists: tuple[tuple[tuple[Zone, ...], ...], tuple[tuple[Zone, ...], ...]] = ((), ())
+
+
+def wmark_pages(zone: Zone, index: int) -> int:
+    """A watermark including the boost, in pages.
+
+    Kernel:  wmark_pages(), include/linux/mmzone.h
+    Status:  source
+    """
+    return zone.watermark[index] + zone.watermark_boost  # LPA-11.1.7

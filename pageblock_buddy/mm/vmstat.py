@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""NR_FREE_PAGES with its per-CPU differences.
+
+A change first goes to the running CPU's diff, and from there to the zone's counter when it is
+larger than the threshold.  Watermark checks read the counter alone, so they are off by up to a threshold per
+CPU.
+
+Kernel: mm/vmstat.c
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pageblock_buddy import gfp
+from pageblock_buddy.mm.mmzone import Zone, wmark_pages
+
+if TYPE_CHECKING:
+    from pageblock_buddy.mm.kernel import Kernel
+
+
+def mod_zone_free_pages(k: Kernel, zone: Zone, delta: int) -> None:
+    """Change NR_FREE_PAGES by ``delta`` pages.
+
+    Kernel:  __mod_zone_page_state(zone, NR_FREE_PAGES, delta), mm/vmstat.c
+    Status:  source
+    Units:   delta is base pages
+    Cost:    O(1)
+    """
+    stat = zone.per_cpu_zonestats[k.machine.cpu]
+    diff = stat.nr_free_pages_diff + delta  # LPA-14.0.2
+    if diff > stat.stat_threshold or -diff > stat.stat_threshold:
+        zone.nr_free_pages += diff  # LPA-14.0.3
+        diff = 0
+    stat.nr_free_pages_diff = diff
+
+
+def zone_free_pages(zone: Zone) -> int:
+    """The counter that watermark checks see: without the diffs, never negative.
+
+    Kernel:  zone_page_state(zone, NR_FREE_PAGES), include/linux/vmstat.h
+    Status:  source
+    """
+    free = zone.nr_free_pages
+    return free if free > 0 else 0
+
+
+def zone_free_pages_exact(zone: Zone) -> int:
+    """The counter plus all diffs: the pages on the free lists that are not isolated."""
+    return zone.nr_free_pages + sum(stat.nr_free_pages_diff for stat in zone.per_cpu_zonestats)
+
+
+def calculate_normal_threshold(k: Kernel, zone: Zone) -> int:
+    """How far a CPU's diff may run before it is folded, in pages.
+
+    Kernel:  calculate_normal_threshold(), mm/vmstat.c
+    Status:  source
+    """
+    if k.config.vm_stat_threshold is not None:
+        return k.config.vm_stat_threshold
+    mem = zone.managed_pages >> 15  # 128 MiB units
+    return min(125, 2 * k.config.nr_cpus.bit_length() * (1 + mem.bit_length()))  # LPA-14.0.4
+
+
+def refresh_zone_stat_thresholds(k: Kernel) -> None:
+    """Set every zone's threshold and its drift mark.
+
+    Kernel:  refresh_zone_stat_thresholds(), mm/vmstat.c
+    Status:  source
+    """
+    for zone in k.zones:
+        threshold = calculate_normal_threshold(k, zone)
+        for stat in zone.per_cpu_zonestats:
+            stat.stat_threshold = threshold
+        # Where the counters could lie by more than the gap between low and min, the kernel
+        # remembers up to which free count it must not trust them.
+        tolerate_drift = wmark_pages(zone, gfp.WMARK_LOW) - wmark_pages(zone, gfp.WMARK_MIN)
+        max_drift = k.config.nr_cpus * threshold
+        if max_drift > tolerate_drift:
+            zone.percpu_drift_mark = wmark_pages(zone, gfp.WMARK_HIGH) + max_drift
+
+
+def refresh_cpu_vm_stats(k: Kernel, do_pagesets: bool) -> None:
+    """Fold the running CPU's diffs; with ``do_pagesets`` also let its page lists decay.
+
+    An idle CPU calls this without page lists (quiet_vmstat), the vmstat worker with them.
+
+    Kernel:  refresh_cpu_vm_stats(), mm/vmstat.c
+    Status:  source
+    Locks:   takes pcp.lock, zone.lock (only with do_pagesets)
+    """
+    cpu = k.machine.cpu
+    for zone in k.zones:
+        stat = zone.per_cpu_zonestats[cpu]
+        changed = stat.nr_free_pages_diff != 0
+        zone.nr_free_pages += stat.nr_free_pages_diff  # LPA-14.0.5
+        stat.nr_free_pages_diff = 0
+        if not do_pagesets:
+            continue
+        pcp = zone.per_cpu_pageset[cpu]
+        if changed:
+            pcp.expire = 3
+        k.calls.decay_pcp_high(k, zone, pcp)
+        if not pcp.expire or not pcp.count:
+            continue
+        if zone.node == k.config.cpu_node[cpu]:
+            pcp.expire = 0
+            continue
+        pcp.expire -= 1
+        if pcp.expire == 0 and pcp.count:
+            k.calls.drain_zone_pages(k, zone, pcp)  # LPA-8.8.5

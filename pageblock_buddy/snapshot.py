@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The whole state as canonical JSON, back from it, and its digest.
+
+A zone is written as the recordings write it (docs/formats.md), so one can be compared with the other
+field by field.  Sets do not occur; keys are sorted when a digest is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pageblock_buddy import gfp
+from pageblock_buddy.config import MAX_PFN, Config
+from pageblock_buddy.errors import InputError
+from pageblock_buddy.mm.kernel import Kernel
+from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
+from pageblock_buddy.mm.page import PG_ALLOCATED, PG_BUDDY, PG_COMPOUND, PG_NONE, PG_ORDER_MASK, PG_PCP
+
+FORMAT: Final = "pageblock-buddy-snapshot"
+VERSION: Final = 1
+#: pageblock_flags of a block without a memory map, '.' in block_mt
+BLOCK_NO_MEMMAP: Final = 0xFF
+
+#: recording key -> attribute of Zone
+_ZONE_FIELDS: Final = (
+    ("present", "present_pages"),
+    ("managed", "managed_pages"),
+    ("flags", "flags"),
+    ("boost", "watermark_boost"),
+    ("nr_free_pages", "nr_free_pages"),
+    ("nr_reserved_highatomic", "nr_reserved_highatomic"),
+    ("nr_free_highatomic", "nr_free_highatomic"),
+    ("drift_mark", "percpu_drift_mark"),
+)
+_WMARK_FIELDS: Final = ("wmark_min", "wmark_low", "wmark_high", "wmark_promo")
+_PCP_FIELDS: Final = ("count", "high", "high_min", "high_max", "batch", "flags", "alloc_factor", "free_count")
+
+JsonObject = dict[str, Any]
+
+# --- out ---------------------------------------------------------------------------------------
+
+
+def migrate_types(k: Kernel) -> int:
+    """How many free lists an order has here: CMA's only where there is CMA."""
+    return gfp.MIGRATE_TYPES if any(z.cma for z in k.config.zones) else gfp.MIGRATE_CMA
+
+
+def zone_blocks(k: Kernel, zone: Zone) -> range:
+    """Indices of the pageblocks of a zone, from the one that holds its first page."""
+    return range(zone.zone_start_pfn >> k.pageblock_order, -(-zone.end_pfn // k.block_pages))
+
+
+def zone_to_dict(k: Kernel, zone: Zone) -> JsonObject:
+    """A zone in the recordings' form.  O(free blocks + PCP blocks + pageblocks)."""
+    blocks = zone_blocks(k, zone)
+    state: JsonObject = {
+        "node": zone.node,
+        "zone": zone.idx,
+        "start": zone.zone_start_pfn,
+        "spanned": zone.spanned_pages,
+        "lowmem_reserve": list(zone.lowmem_reserve),
+        "pageblock_order": k.pageblock_order,
+        "max_order": k.config.max_page_order,
+        "pcp": [_pcp_to_dict(zone, pcp) for pcp in zone.per_cpu_pageset],
+        "free_area": [
+            {"nr_free": area.nr_free, "lists": [l.to_list() for l in area.free_list[: migrate_types(k)]]}
+            for area in zone.free_area
+        ],
+        "block_mt": "".join(
+            "." if mt == BLOCK_NO_MEMMAP else str(mt) for mt in k.pageblock_flags[blocks.start : blocks.stop]
+        ),
+        "block_lru": [k.nr_movable.get(block, 0) for block in blocks],
+    }
+    state.update((key, getattr(zone, attribute)) for key, attribute in _ZONE_FIELDS)
+    state.update(zip(_WMARK_FIELDS, zone.watermark, strict=True))
+    return state
+
+
+def _pcp_to_dict(zone: Zone, pcp: PerCpuPages) -> JsonObject:
+    stat = zone.per_cpu_zonestats[pcp.cpu]
+    state: JsonObject = {
+        "cpu": pcp.cpu,
+        "free_diff": stat.nr_free_pages_diff,
+        "stat_threshold": stat.stat_threshold,
+        "lists": [pcp_list.to_list() for pcp_list in pcp.lists],
+    }
+    state.update((field, getattr(pcp, field)) for field in _PCP_FIELDS)
+    return state
+
+
+def allocations(k: Kernel) -> list[list[int]]:
+    """Every allocation as [first PFN, order, compound 0/1, references], ascending.
+
+    Scans the page state column: O(pages), at the speed of ``re``.
+    """
+    result = []
+    for match in re.finditer(rb"[\x20-\x3f]", k.mem_map):
+        pfn = match.start()
+        state = k.mem_map[pfn]
+        result.append(
+            [pfn, state & PG_ORDER_MASK, int(bool(state & PG_COMPOUND)), k.page_refs.get(pfn, 1)]
+        )
+    return result
+
+
+def snapshot(k: Kernel, variant: str) -> JsonObject:
+    """The whole state between two operations."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "variant": variant,
+        "config": k.config.to_dict(),
+        "zones": [zone_to_dict(k, zone) for zone in k.zones],
+        "expire": [[pcp.expire for pcp in zone.per_cpu_pageset] for zone in k.zones],
+        "nr_free_cma": [zone.nr_free_cma for zone in k.zones],
+        "allocated": allocations(k),
+        "pgalloc": list(k.pgalloc),
+        "pgfree": k.pgfree,
+    }
+
+
+def canonical_json(state: Mapping[str, Any]) -> str:
+    """One line, sorted keys, no spaces: the same state gives the same bytes everywhere."""
+    return json.dumps(state, sort_keys=True, separators=(",", ":"))
+
+
+def digest(state: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON, as hex."""
+    return hashlib.sha256(canonical_json(state).encode()).hexdigest()
+
+
+# --- in ----------------------------------------------------------------------------------------
+
+
+def _int(value: object, what: str, low: int = 0, high: int = 1 << 62) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise InputError(f"{what} is not a whole number from {low} to {high}")
+    return value
+
+
+def _list(value: object, what: str, length: int | None = None) -> list[Any]:
+    if type(value) is not list or (length is not None and len(value) != length):
+        raise InputError(f"{what} is not a list" + (f" of {length}" if length is not None else ""))
+    return value
+
+
+def _object(value: object, what: str) -> JsonObject:
+    if type(value) is not dict:
+        raise InputError(f"{what} is not an object")
+    return value
+
+
+def load_zone(k: Kernel, zone: Zone, state: JsonObject) -> None:
+    """Set a freshly made zone to a recorded state.
+
+    InputError if the state contradicts itself: a block that is misaligned, outside the zone or there twice, a
+    wrong nr_free or count, a list length that this machine does not have.
+    """
+    name = f"zone {zone.idx} of node {zone.node}"
+    for key, attribute in _ZONE_FIELDS:
+        low = -(1 << 62) if key == "nr_free_pages" else 0
+        setattr(zone, attribute, _int(state.get(key), f"{name}: {key}", low))
+    zone.watermark[:] = [_int(state.get(key), f"{name}: {key}") for key in _WMARK_FIELDS]
+    reserve = _list(state.get("lowmem_reserve"), f"{name}: lowmem_reserve")
+    zone.lowmem_reserve[:] = [_int(r, f"{name}: lowmem_reserve") for r in reserve[: gfp.MAX_NR_ZONES]]
+    _load_blocks(k, zone, state, name)
+    areas = _list(state.get("free_area"), f"{name}: free_area", len(zone.free_area))
+    for order, (area, entry) in enumerate(zip(zone.free_area, areas, strict=True)):
+        where = f"{name}: free_area[{order}]"
+        lists = _list(_object(entry, where).get("lists"), f"{where}.lists", migrate_types(k))
+        for mt, pfns in enumerate(lists):
+            for pfn in _list(pfns, f"{where}.lists[{mt}]"):
+                _place(k, zone, pfn, order, PG_BUDDY, where)
+                area.free_list[mt].list_add_tail(pfn)
+                area.nr_free += 1
+        if _int(entry.get("nr_free"), f"{where}.nr_free") != area.nr_free:
+            raise InputError(f"{where}: nr_free is {entry['nr_free']} but its lists hold {area.nr_free} blocks")
+    for entry in _list(state.get("pcp"), f"{name}: pcp"):
+        _load_pcp(k, zone, _object(entry, f"{name}: pcp"), name)
+
+
+def _load_pcp(k: Kernel, zone: Zone, entry: JsonObject, name: str) -> None:
+    cpu = _int(entry.get("cpu"), f"{name}: pcp.cpu", 0, k.machine.nr_cpus - 1)
+    where = f"{name}: pcp of CPU {cpu}"
+    pcp = zone.per_cpu_pageset[cpu]
+    stat = zone.per_cpu_zonestats[cpu]
+    stat.nr_free_pages_diff = _int(entry.get("free_diff"), f"{where}: free_diff", -128, 127)
+    stat.stat_threshold = _int(entry.get("stat_threshold"), f"{where}: stat_threshold", 0, 127)
+    for field in _PCP_FIELDS:
+        setattr(pcp, field, _int(entry.get(field), f"{where}: {field}", 0, 1 << 31))
+    pages = 0
+    lists = _list(entry.get("lists"), f"{where}: lists", len(pcp.lists))
+    orders = pcp_list_orders(k)
+    for pindex, pfns in enumerate(lists):
+        for pfn in _list(pfns, f"{where}: lists[{pindex}]"):
+            _place(k, zone, pfn, orders[pindex], PG_PCP, where)
+            pcp.lists[pindex].list_add_tail(pfn)
+            pages += 1 << orders[pindex]
+    if pages != pcp.count:
+        raise InputError(f"{where}: count is {pcp.count} but its lists hold {pages} pages")
+
+
+def pcp_list_orders(k: Kernel) -> list[int]:
+    """The order of each per-CPU list."""
+    orders = [0] * k.nr_pcp_lists
+    for order in range(k.config.max_page_order + 1):
+        if k.calls.pcp_allowed_order(k, order):
+            for mt in range(gfp.MIGRATE_PCPTYPES):
+                orders[k.calls.order_to_pindex(k, mt, order)] = order
+    return orders
+
+
+def _place(k: Kernel, zone: Zone, pfn: object, order: int, kind: int, where: str) -> None:
+    """Mark a block as free, refusing one that cannot be there."""
+    pages = 1 << order
+    if type(pfn) is not int or not zone.zone_start_pfn <= pfn or pfn + pages > zone.end_pfn or pfn % pages:
+        raise InputError(f"{where}: {pfn!r} is not the first PFN of an order-{order} block of the zone")
+    taken = k.mem_map[pfn : pfn + pages] != bytes(pages)
+    for larger in range(order, k.config.max_page_order + 1):
+        head = pfn & -(1 << larger)
+        state = k.mem_map[head]
+        taken = taken or (state != PG_NONE and state & PG_ORDER_MASK >= larger)
+    if taken:
+        raise InputError(f"{where}: the order-{order} block at pfn {pfn} overlaps another free block")
+    k.mem_map[pfn] = kind | order
+
+
+def _load_blocks(k: Kernel, zone: Zone, state: JsonObject, name: str) -> None:
+    blocks = zone_blocks(k, zone)
+    types = state.get("block_mt")
+    if type(types) is not str or len(types) != len(blocks) or types.strip(".012345"):
+        raise InputError(f"{name}: block_mt is not a string of {len(blocks)} digits or dots")
+    movable = _list(state.get("block_lru"), f"{name}: block_lru", len(blocks))
+    for block, mt, lru in zip(blocks, types, movable, strict=True):
+        k.pageblock_flags[block] = BLOCK_NO_MEMMAP if mt == "." else int(mt)
+        if _int(lru, f"{name}: block_lru", 0, k.block_pages):
+            k.nr_movable[block] = lru
+
+
+def load_allocations(k: Kernel, entries: Iterable[Any]) -> None:
+    """Mark allocations as allocations() lists them.  InputError for an impossible one."""
+    for entry in entries:
+        pfn, order, compound, refs = _list(entry, "allocated entry", 4)
+        _int(pfn, "allocated pfn", 0, MAX_PFN)
+        _int(order, "allocated order", 0, k.config.max_page_order)
+        zone = next((z for z in k.zones if z.zone_start_pfn <= pfn < z.end_pfn), None)
+        if zone is None:
+            raise InputError(f"allocated: pfn {pfn} is in no zone")
+        _place(k, zone, pfn, order, PG_ALLOCATED, "allocated")
+        if _int(compound, "allocated compound", 0, 1):
+            k.mem_map[pfn] |= PG_COMPOUND
+        if _int(refs, "allocated references", 1) > 1:
+            k.page_refs[pfn] = refs
+
+
+def check_header(state: object) -> JsonObject:
+    """The snapshot if it is one that this version can read.  InputError else."""
+    found = _object(state, "snapshot")
+    if found.get("format") != FORMAT:
+        raise InputError(f"not a snapshot: format is {found.get('format')!r}, expected {FORMAT!r}")
+    if found.get("version") != VERSION:
+        raise InputError(f"snapshot version {found.get('version')!r} is not {VERSION}, the one that this release reads")
+    return found
+
+
+def restore(k: Kernel, state: JsonObject) -> None:
+    """Set a freshly made Kernel of the snapshot's configuration to the snapshot's state."""
+    zones = _list(state.get("zones"), "zones", len(k.zones))
+    expires = _list(state.get("expire"), "expire", len(k.zones))
+    cma = _list(state.get("nr_free_cma"), "nr_free_cma", len(k.zones))
+    for zone, entry, expire, free_cma in zip(k.zones, zones, expires, cma, strict=True):
+        load_zone(k, zone, _object(entry, "zone"))
+        zone.nr_free_cma = _int(free_cma, "nr_free_cma")
+        for pcp, value in zip(zone.per_cpu_pageset, _list(expire, "expire", k.machine.nr_cpus), strict=True):
+            pcp.expire = _int(value, "expire", 0, 255)
+    load_allocations(k, _list(state.get("allocated"), "allocated"))
+    k.pgalloc = [_int(n, "pgalloc") for n in _list(state.get("pgalloc"), "pgalloc", gfp.MAX_NR_ZONES)]
+    k.pgfree = _int(state.get("pgfree"), "pgfree")
+
+
+def config_of(state: JsonObject) -> Config:
+    """The configuration inside a snapshot."""
+    return Config.from_dict(_object(state.get("config"), "config"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from pageblock_buddy import gfp
@@ -63,7 +64,7 @@ class ZoneConfig:
         """First PFN behind the zone."""
         return self.start_pfn + self.spanned_pages
 
-    def check(self, max_order: int) -> None:
+    def check(self) -> None:
         """Raise ConfigError for a zone that cannot be."""
         name = f"zone {self.zone} of node {self.node}"
         _require(0 <= self.zone < gfp.MAX_NR_ZONES, f"zone index {self.zone} is not 0..4")
@@ -100,7 +101,7 @@ class ZoneConfig:
 class Config:
     """A machine.
 
-    ``zones`` in ascending PFN order, not overlapping.  ``cpu_node[c]`` is the node of CPU c
+    ``zones`` must not overlap.  ``cpu_node[c]`` is the node of CPU c
     (default: all on node 0).  ``node_distance[a][b]`` as in SLIT (default 10 and 20).
     ``min_free_kbytes`` None means the kernel's formula, raised as a running khugepaged does if ``khugepaged``.
     ``llc_pages_per_cpu`` is the last-level cache's share of a CPU in pages; it decides
@@ -148,14 +149,17 @@ class Config:
             "percpu_pagelist_high_fraction is 0 or at least 8",
         )
         _require(len(self.lowmem_reserve_ratio) == gfp.MAX_NR_ZONES, "lowmem_reserve_ratio wants five ratios")
-        seen: set[tuple[int, int]] = set()
-        end = 0
+        # for_each_zone() goes node by node: keep the zones in that order.
+        object.__setattr__(self, "zones", tuple(sorted(self.zones, key=lambda z: (z.node, z.zone))))
+        for zone, following in pairwise(self.zones):
+            _require(
+                (zone.node, zone.zone) != (following.node, following.zone),
+                f"zone {zone.zone} of node {zone.node} is given twice",
+            )
         for zone in self.zones:
-            zone.check(self.max_page_order)
-            _require(zone.start_pfn >= end, "zones overlap or are not in ascending PFN order")
-            _require((zone.node, zone.zone) not in seen, f"zone {zone.zone} of node {zone.node} is given twice")
-            seen.add((zone.node, zone.zone))
-            end = zone.end_pfn
+            zone.check()
+        for zone, following in pairwise(sorted(self.zones, key=lambda z: z.start_pfn)):
+            _require(zone.end_pfn <= following.start_pfn, f"zones overlap at pfn {following.start_pfn}")
         nodes = self.node_ids
         if self.nr_online_nodes == 0:
             object.__setattr__(self, "nr_online_nodes", len(nodes))
@@ -174,7 +178,7 @@ class Config:
     @property
     def end_pfn(self) -> int:
         """First PFN behind the last zone."""
-        return self.zones[-1].end_pfn
+        return max(zone.end_pfn for zone in self.zones)
 
     @classmethod
     def small(cls, pages: int = 64, *, zone: int = gfp.ZONE_DMA32, **overrides: Any) -> Config:

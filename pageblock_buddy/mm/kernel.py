@@ -26,7 +26,7 @@ class Kernel:
     byte per pageblock, indexed by ``pfn >> pageblock_order``: the stored migratetype.
     ``nr_movable`` counts, per pageblock, the allocated pages that are on an LRU list or have
     movable_ops; a claim depends on them (LPA-6.3.6).  ``page_refs`` holds reference counts
-    other than 1.  Cost of the object: one byte a page, untouched parts free on large machines.
+    other than 1.  ``zones`` is in the order of for_each_zone(): node by node.  Cost of the object: one byte a page, untouched parts free on large machines.
     """
 
     __slots__ = (
@@ -47,6 +47,7 @@ class Kernel:
         "trace",
         "zone_starts",
         "zones",
+        "zones_by_pfn",
     )
 
     def __init__(self, config: Config, calls: Calls) -> None:
@@ -86,8 +87,10 @@ class Kernel:
             self.nodes[zc.node].node_zones[zc.zone] = zone
             zones.append(zone)
         self.zones: tuple[Zone, ...] = tuple(zones)
-        self.zone_starts = [z.zone_start_pfn for z in zones]
-        build_zonelists(list(self.nodes.values()), config.node_distance)
+        by_pfn = sorted(zones, key=lambda z: z.zone_start_pfn)
+        self.zones_by_pfn: tuple[Zone, ...] = tuple(by_pfn)
+        self.zone_starts = [z.zone_start_pfn for z in by_pfn]
+        build_zonelists(list(self.nodes.values()), config.cpu_node, config.node_distance)
 
 
 def page_zone(k: Kernel, pfn: int) -> Zone:
@@ -98,7 +101,7 @@ def page_zone(k: Kernel, pfn: int) -> Zone:
     """
     index = bisect_right(k.zone_starts, pfn) - 1
     if index >= 0:
-        zone = k.zones[index]
+        zone = k.zones_by_pfn[index]
         if pfn < zone.end_pfn:
             return zone
     raise BadArgument(f"pfn {pfn} is in no zone", pfn=pfn)

@@ -15,39 +15,90 @@ LOCAL_DISTANCE = 10
 REMOTE_DISTANCE = 20
 
 
-def node_order(nid: int, nodes: Sequence[Node], distance: Sequence[Sequence[int]] | None) -> list[int]:
-    """The node itself, then the others, nearest first.
+PENALTY_FOR_NODE_WITH_CPUS = 1
+#: Any number larger than every node_load will do (MAX_NUMNODES in the kernel).
+_LOAD_SCALE = 1024
 
-    Among equally near nodes the kernel starts at the one that follows ``nid`` and prefers a
-    node without CPUs; both only matter from three nodes on, where it also spreads load
-    between equally distant nodes.  We order by distance, then cyclically from ``nid``.
+
+def node_distance(distance: Sequence[Sequence[int]] | None, a: int, b: int) -> int:
+    """The SLIT distance of two nodes; without a table 10 to itself and 20 to others.
+
+    Kernel:  node_distance(), arch/x86/mm/numa.c
+    Status:  source
+    """
+    if distance is not None:
+        return distance[a][b]
+    return LOCAL_DISTANCE if a == b else REMOTE_DISTANCE
+
+
+def find_next_best_node(
+    nid: int,
+    candidates: Sequence[int],
+    with_cpus: Sequence[int],
+    distance: Sequence[Sequence[int]] | None,
+    node_load: dict[int, int],
+) -> int:
+    """The nearest of the candidates; of equally near ones a later node, without CPUs, least loaded.
 
     Kernel:  find_next_best_node(), mm/page_alloc.c
-    Status:  decision D-04
+    Status:  source
     """
+    if nid in candidates:
+        return nid
 
-    def key(other: int) -> tuple[int, int]:
-        if distance is None:
-            far = LOCAL_DISTANCE if other == nid else REMOTE_DISTANCE
-        else:
-            far = distance[nid][other]
-        return far, (other - nid) % (max(n.nid for n in nodes) + 1)
+    def cost(other: int) -> int:
+        value = node_distance(distance, nid, other)
+        value += other < nid  # prefer the next node
+        if other in with_cpus:
+            value += PENALTY_FOR_NODE_WITH_CPUS
+        return value * _LOAD_SCALE + node_load[other]
 
-    rest = sorted((n.nid for n in nodes if n.nid != nid), key=key)
-    return [nid, *rest]
+    return min(candidates, key=cost)
 
 
-def build_zonelists(nodes: Sequence[Node], distance: Sequence[Sequence[int]] | None) -> None:
-    """Fill every node's zonelists.
+def node_orders(
+    nodes: Sequence[Node], cpu_node: Sequence[int], distance: Sequence[Sequence[int]] | None
+) -> dict[int, list[int]]:
+    """For each node the nodes with memory, in the order in which it falls back to them.
+
+    The first node of each group of equally distant ones gets a load, so that the next node
+    that looks starts with another one.
 
     Kernel:  build_zonelists(), mm/page_alloc.c
     Status:  source
     """
-    by_nid = {node.nid: node for node in nodes}
+    with_memory = [n.nid for n in nodes if any(z is not None and z.present_pages for z in n.node_zones)]
+    node_load = dict.fromkeys(with_memory, 0)
+    orders: dict[int, list[int]] = {}
     for node in nodes:
-        order = node_order(node.nid, nodes, distance)
+        order: list[int] = []
+        previous = node.nid
+        rest = list(with_memory)
+        while rest:
+            best = find_next_best_node(node.nid, rest, cpu_node, distance, node_load)
+            if node_distance(distance, node.nid, best) != node_distance(distance, node.nid, previous):
+                node_load[best] += 1
+            rest.remove(best)
+            order.append(best)
+            previous = best
+        orders[node.nid] = order
+    return orders
+
+
+def build_zonelists(
+    nodes: Sequence[Node], cpu_node: Sequence[int], distance: Sequence[Sequence[int]] | None
+) -> None:
+    """Fill every node's zonelists.
+
+    Kernel:  __build_all_zonelists(), mm/page_alloc.c
+    Status:  source
+    """
+    by_nid = {node.nid: node for node in nodes}
+    orders = node_orders(nodes, cpu_node, distance)
+    for node in nodes:
+        fallback = [by_nid[n] for n in orders[node.nid]]
         node.zonelists = (
-            tuple(_zonelist([by_nid[n] for n in order], top) for top in range(gfp.MAX_NR_ZONES)),
+            tuple(_zonelist(fallback, top) for top in range(gfp.MAX_NR_ZONES)),
             tuple(_zonelist([node], top) for top in range(gfp.MAX_NR_ZONES)),
         )
 

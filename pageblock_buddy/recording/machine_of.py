@@ -15,7 +15,7 @@ JsonObject = dict[str, Any]
 
 
 def snapshot_zones(record: object) -> list[JsonObject]:
-    """The zones of a snapshot line, in ascending PFN order.  InputError if it is none."""
+    """The zones of a snapshot line, node by node.  InputError if it is none."""
     if not isinstance(record, dict) or record.get("t") != "snap":
         raise InputError("expected a snapshot")
     zones = record.get("zones")
@@ -25,7 +25,7 @@ def snapshot_zones(record: object) -> list[JsonObject]:
         for key in ("node", "zone", "start", "spanned", "pageblock_order", "max_order"):
             if type(zone.get(key)) is not int:
                 raise InputError(f"a zone's {key} is not a whole number")
-    return sorted(zones, key=lambda z: int(z["start"]))
+    return sorted(zones, key=lambda z: (int(z["node"]), int(z["zone"])))
 
 
 def cpus_of(zones: list[JsonObject]) -> list[int]:

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Named invariants that hold between operations, on every variant.
+
+Each ``validate_*`` raises ModelBug with its own name in ``details["invariant"]``; a program under
+test cannot make one fail, only a mistake in the model can.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from pageblock_buddy import gfp
+from pageblock_buddy.errors import ModelBug
+from pageblock_buddy.mm.kernel import Kernel
+from pageblock_buddy.mm.mmzone import Zone
+from pageblock_buddy.mm.page import PG_BUDDY, PG_COMPOUND, PG_ORDER_MASK, PG_PCP
+from pageblock_buddy.mm.vmstat import zone_free_pages_exact
+from pageblock_buddy.snapshot import pcp_list_orders
+
+
+def _fail(invariant: str, message: str, **details: int | str) -> None:
+    raise ModelBug(f"{invariant}: {message}", invariant=invariant, **details)
+
+
+def _free_blocks(zone: Zone) -> Iterator[tuple[int, int, int]]:
+    """(PFN, order, list type) of every block on the zone's free lists."""
+    for order, area in enumerate(zone.free_area):
+        for mt, free_list in enumerate(area.free_list):
+            for pfn in free_list:
+                yield pfn, order, mt
+
+
+def _pcp_blocks(k: Kernel, zone: Zone) -> Iterator[tuple[int, int]]:
+    """(PFN, order) of every block on the zone's per-CPU lists."""
+    orders = pcp_list_orders(k)
+    for pcp in zone.per_cpu_pageset:
+        for pindex, pcp_list in enumerate(pcp.lists):
+            for pfn in pcp_list:
+                yield pfn, orders[pindex]
+
+
+def validate_free_lists(k: Kernel) -> None:
+    """Each block on a free list is marked as such, aligned, inside the zone, and counted in nr_free."""
+    for zone in k.zones:
+        for order, area in enumerate(zone.free_area):
+            on_lists = sum(len(free_list) for free_list in area.free_list)
+            if on_lists != area.nr_free:
+                _fail("free_lists", f"{zone}: nr_free of order {order} is {area.nr_free}, lists hold {on_lists}")
+        for pfn, order, _ in _free_blocks(zone):
+            if k.mem_map[pfn] != PG_BUDDY | order:
+                _fail("free_lists", f"pfn {pfn} is on the order-{order} list but marked {k.mem_map[pfn]:#x}", pfn=pfn)
+            if pfn % (1 << order) or not zone.zone_start_pfn <= pfn <= zone.end_pfn - (1 << order):
+                _fail("free_lists", f"pfn {pfn} of order {order} is misaligned or outside {zone}", pfn=pfn)
+
+
+def validate_list_types(k: Kernel) -> None:
+    """A free block is on the list of its pageblocks' type (6.12 and later)."""
+    for zone in k.zones:
+        for pfn, order, mt in _free_blocks(zone):
+            for block in range(pfn, pfn + (1 << order), k.block_pages):
+                block_mt = k.calls.get_pageblock_migratetype(k, block)
+                if block_mt != mt:
+                    _fail("list_types", f"pfn {pfn} is on list {mt}, its pageblock is of type {block_mt}", pfn=pfn)
+
+
+def validate_pcp_lists(k: Kernel) -> None:
+    """``pcp->count`` is the base pages on the lists, and each block is marked as on a per-CPU list."""
+    orders = pcp_list_orders(k)
+    for zone in k.zones:
+        for pcp in zone.per_cpu_pageset:
+            pages = sum(len(pcp_list) << orders[i] for i, pcp_list in enumerate(pcp.lists))
+            if pages != pcp.count:
+                _fail("pcp_lists", f"{zone} CPU {pcp.cpu}: count is {pcp.count}, lists hold {pages} pages")
+        for pfn, order in _pcp_blocks(k, zone):
+            if k.mem_map[pfn] & ~PG_COMPOUND != PG_PCP | order:
+                _fail("pcp_lists", f"pfn {pfn} is on an order-{order} PCP list but marked {k.mem_map[pfn]:#x}", pfn=pfn)
+
+
+def validate_place(k: Kernel) -> None:
+    """Each page is in at most one place: a free list, one CPU's list, or one allocation.
+
+    Every marked block is on exactly the list that its mark says, and no two blocks overlap.
+    """
+    listed = {pfn for zone in k.zones for pfn, _, _ in _free_blocks(zone)}
+    on_pcp = {pfn for zone in k.zones for pfn, _ in _pcp_blocks(k, zone)}
+    end_of_last = 0
+    for match in re.finditer(rb"[^\x00]", k.mem_map):
+        pfn = match.start()
+        state = k.mem_map[pfn]
+        if pfn < end_of_last:
+            _fail("place", f"the block at pfn {pfn} overlaps the block before it", pfn=pfn)
+        end_of_last = pfn + (1 << (state & PG_ORDER_MASK))
+        if bool(state & PG_BUDDY) != (pfn in listed) or bool(state & PG_PCP) != (pfn in on_pcp):
+            _fail("place", f"pfn {pfn} is marked {state:#x} but is not where that says", pfn=pfn)
+
+
+def validate_merged(k: Kernel) -> None:
+    """No two free buddies of equal order below pageblock_order: they would have merged."""
+    for zone in k.zones:
+        for pfn, order, _ in _free_blocks(zone):
+            buddy = pfn ^ (1 << order)
+            if (
+                order < k.pageblock_order
+                and buddy > pfn
+                and buddy < zone.end_pfn
+                and k.mem_map[buddy] == PG_BUDDY | order
+            ):
+                _fail("merged", f"pfn {pfn} and its buddy {buddy} of order {order} are both free", pfn=pfn)
+
+
+def validate_counters(k: Kernel) -> None:
+    """NR_FREE_PAGES with its diffs, and the HIGHATOMIC and CMA counters, are what the lists hold."""
+    for zone in k.zones:
+        pages = [0] * gfp.MIGRATE_TYPES
+        for _, order, mt in _free_blocks(zone):
+            pages[mt] += 1 << order
+        usable = sum(pages) - pages[gfp.MIGRATE_ISOLATE]
+        if zone_free_pages_exact(zone) != usable:
+            _fail("counters", f"{zone}: NR_FREE_PAGES is {zone_free_pages_exact(zone)}, lists hold {usable} pages")
+        if zone.nr_free_highatomic != pages[gfp.MIGRATE_HIGHATOMIC]:
+            _fail("counters", f"{zone}: nr_free_highatomic is {zone.nr_free_highatomic}")
+        if zone.nr_free_cma != pages[gfp.MIGRATE_CMA]:
+            _fail("counters", f"{zone}: nr_free_cma is {zone.nr_free_cma}")
+
+
+def validate_pcp_limits(k: Kernel) -> None:
+    """``alloc_factor`` and ``free_count`` stay inside what their kernel types hold."""
+    for zone in k.zones:
+        for pcp in zone.per_cpu_pageset:
+            if not 0 <= pcp.alloc_factor <= k.config.pcp_batch_scale_max or not 0 <= pcp.free_count < 1 << 15:
+                _fail("pcp_limits", f"{zone} CPU {pcp.cpu}: alloc_factor {pcp.alloc_factor}, free {pcp.free_count}")
+
+
+def validate_locks(k: Kernel) -> None:
+    """No lock is held between operations."""
+    for zone in k.zones:
+        for lock in (zone.lock, *(pcp.lock for pcp in zone.per_cpu_pageset)):
+            if lock.owner is not None:
+                _fail("locks", f"{lock.name} is still held by CPU {lock.owner}")
+
+
+INVARIANTS: Final[dict[str, Callable[[Kernel], None]]] = {
+    "free_lists": validate_free_lists,
+    "list_types": validate_list_types,
+    "pcp_lists": validate_pcp_lists,
+    "place": validate_place,
+    "merged": validate_merged,
+    "counters": validate_counters,
+    "pcp_limits": validate_pcp_limits,
+    "locks": validate_locks,
+}
+
+
+def validate(k: Kernel) -> None:
+    """Check every invariant.  ModelBug for the first that fails.  O(pages in the worst case)."""
+    for check in INVARIANTS.values():
+        check(k)

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""System: boot a machine, allocate and free on a chosen CPU, look at all of it.
+
+This is the stable API.  It checks arguments and picks the CPU and context; everything else is the mirrored code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pageblock_buddy import gfp as g
+from pageblock_buddy import invariants, snapshot
+from pageblock_buddy.config import Config
+from pageblock_buddy.errors import BadArgument
+from pageblock_buddy.linux_6_12 import alloc, drain, free, isolation
+from pageblock_buddy.linux_6_12.boot import boot
+from pageblock_buddy.machine.cpu import Context
+from pageblock_buddy.machine.tracepoints import Tracer
+from pageblock_buddy.mm.kernel import Kernel, page_zone
+from pageblock_buddy.mm.mmzone import Zone
+from pageblock_buddy.mm.vmstat import refresh_cpu_vm_stats
+from pageblock_buddy.variants import DEFAULT_VARIANT, get_variant
+
+
+class System:
+    """A booted machine.
+
+    PFNs are integers; orders are log2 of pages; a failed allocation is None.  Operations run on
+    the current CPU: 0 in task context, or what :meth:`on_cpu` says.
+
+    >>> system = System.boot(Config.small(pages=64))
+    >>> pfn = system.alloc_pages(g.GFP_KERNEL, order=1)
+    >>> system.free_pages(pfn, order=1)
+    """
+
+    def __init__(self, kernel: Kernel, variant: str) -> None:
+        self.kernel = kernel
+        self.variant = variant
+
+    # --- life ----------------------------------------------------------------------------------
+
+    @classmethod
+    def boot(cls, config: Config, *, variant: str = DEFAULT_VARIANT) -> System:
+        """Boot ``config`` with all memory free.
+
+        Errors: UnknownVariant.  Cost: O(pages / 2^max_page_order).
+        """
+        kernel = Kernel(config, get_variant(variant).calls)
+        boot(kernel)
+        return cls(kernel, variant)
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any]) -> System:
+        """The machine of a :meth:`snapshot`, in exactly that state.
+
+        Errors: InputError for anything that is not such a snapshot; ConfigError; UnknownVariant.
+        """
+        checked = snapshot.check_header(state)
+        variant = get_variant(str(checked.get("variant")))
+        kernel = Kernel(snapshot.config_of(checked), variant.calls)
+        snapshot.restore(kernel, checked)
+        return cls(kernel, variant.name)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The whole state as JSON types (docs/formats.md).  Cost: O(pages) scan, O(blocks) size."""
+        return snapshot.snapshot(self.kernel, self.variant)
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical snapshot: equal states, equal digests, on every machine."""
+        return snapshot.digest(self.snapshot())
+
+    def validate(self) -> None:
+        """Check every invariant (pageblock_buddy.invariants).  Errors: ModelBug."""
+        invariants.validate(self.kernel)
+
+    # --- where operations run ------------------------------------------------------------------
+
+    @contextmanager
+    def on_cpu(self, cpu: int, context: Context = Context.TASK) -> Iterator[System]:
+        """Run the operations inside the ``with`` block on CPU ``cpu`` in ``context``.
+
+        Nested blocks model interrupts and task switches: the outer one is in force again behind the block.
+        """
+        machine = self.kernel.machine
+        if not 0 <= cpu < machine.nr_cpus:
+            raise BadArgument(f"CPU {cpu} is not 0..{machine.nr_cpus - 1}", cpu=cpu)
+        before = machine.cpu, machine.context
+        machine.cpu, machine.context = cpu, context
+        try:
+            yield self
+        finally:
+            machine.cpu, machine.context = before
+
+    @property
+    def trace(self) -> Tracer | None:
+        """The consumer of kmem events, or None."""
+        return self.kernel.trace
+
+    @trace.setter
+    def trace(self, tracer: Tracer | None) -> None:
+        self.kernel.trace = tracer
+
+    @property
+    def zones(self) -> tuple[Zone, ...]:
+        """The zones, node by node, lowest first."""
+        return self.kernel.zones
+
+    # --- allocate ------------------------------------------------------------------------------
+
+    def alloc_pages(self, gfp: int, order: int = 0, *, node: int | None = None) -> int | None:
+        """Allocate 2^order contiguous pages, aligned to that.
+
+        Returns the first PFN, or None where the kernel would have to reclaim or fails.  ``node`` is the preferred
+        node (default: that of the CPU); __GFP_THISNODE forbids others.
+        Errors: BadArgument.  Source: alloc_pages(), mm/page_alloc.c.
+        """
+        self._check_request(gfp, order)
+        if node is None:
+            return alloc.alloc_pages(self.kernel, gfp, order)
+        return alloc._alloc_pages(self.kernel, gfp, order, self._checked_node(node))
+
+    def alloc_pages_bulk(self, gfp: int, nr_pages: int, *, node: int | None = None) -> list[int]:
+        """Allocate up to ``nr_pages`` single pages at once.  Returns their PFNs, possibly fewer.
+
+        Errors: BadArgument.  Source: alloc_pages_bulk(), mm/page_alloc.c.
+        """
+        slots: list[int | None] = [None] * self._checked_count(nr_pages)
+        self.fill_pages_bulk(gfp, slots, node=node)
+        return [pfn for pfn in slots if pfn is not None]
+
+    def fill_pages_bulk(self, gfp: int, slots: list[int | None], *, node: int | None = None) -> int:
+        """Fill the None entries of ``slots``, as alloc_pages_bulk_array() does.
+
+        Returns how many leading entries are filled then.  Errors: BadArgument.
+        """
+        self._check_request(gfp, 0)
+        nid = self.kernel.config.cpu_node[self.kernel.machine.cpu] if node is None else self._checked_node(node)
+        return alloc.alloc_pages_bulk(self.kernel, gfp, nid, slots)
+
+    def alloc_pages_exact(self, gfp: int, nr_pages: int) -> int | None:
+        """Allocate exactly ``nr_pages`` contiguous pages, each of which is freed on its own.
+
+        Errors: BadArgument.  Source: alloc_pages_exact(), mm/page_alloc.c.
+        """
+        order = (self._checked_count(nr_pages) - 1).bit_length()
+        self._check_request(gfp, order)
+        return alloc.alloc_pages_exact(self.kernel, gfp, nr_pages)
+
+    # --- free ----------------------------------------------------------------------------------
+
+    def free_pages(self, pfn: int, order: int = 0) -> None:
+        """Put one reference to an allocation; the last one frees it.
+
+        Errors: BadFree, DoubleFree, OrderMismatch, BadArgument; the state is unchanged then.
+        Source: __free_pages(), mm/page_alloc.c.
+        """
+        self._check_block(pfn, order)
+        free._free_pages(self.kernel, pfn, order)
+
+    def free_pages_exact(self, pfn: int, nr_pages: int) -> None:
+        """Free the pages of :meth:`alloc_pages_exact`, ascending.  Errors: as free_pages, for the first bad page."""
+        pfns = range(pfn, pfn + self._checked_count(nr_pages))
+        for page in pfns:
+            self._check_block(page, 0)
+        alloc.free_pages_exact(self.kernel, pfns)
+
+    def free_folios(self, folios: Sequence[tuple[int, int]]) -> None:
+        """Free a batch of (first PFN, order), as munmap and truncate do with up to 31 folios.
+
+        Errors: as free_pages; folios before the bad one are free then, those behind it are not.
+        Source: free_unref_folios(), mm/page_alloc.c.
+        """
+        for pfn, order in folios:
+            self._check_block(pfn, order)
+        self.kernel.calls.free_unref_folios(self.kernel, folios)
+
+    def split_page(self, pfn: int, order: int) -> None:
+        """Turn a non-compound allocation into 2^order allocations of one page.
+
+        Errors: BadFree, DoubleFree, OrderMismatch, BadArgument.  Source: split_page(), mm/page_alloc.c.
+        """
+        self._check_block(pfn, order)
+        free.split_page(self.kernel, pfn, order)
+
+    def get_page(self, pfn: int) -> None:
+        """Take another reference to the allocation that starts at ``pfn``.  Errors: BadFree, DoubleFree."""
+        self._check_block(pfn, 0)
+        free.get_page(self.kernel, pfn)
+
+    def page_count(self, pfn: int) -> int:
+        """The references to the allocation that starts at ``pfn``; 0 if there is none."""
+        return free.page_count(self.kernel, pfn)
+
+    # --- around it -----------------------------------------------------------------------------
+
+    def drain_local_pages(self) -> None:
+        """Empty the current CPU's lists of all zones.  Source: drain_local_pages()."""
+        drain.drain_local_pages(self.kernel)
+
+    def drain_all_pages(self) -> None:
+        """Empty every CPU's lists of all zones.  Source: drain_all_pages()."""
+        drain.drain_all_pages(self.kernel)
+
+    def refresh_vm_stats(self, *, pagesets: bool = False) -> None:
+        """Fold the current CPU's counter differences; with ``pagesets`` let its lists decay too.
+
+        Source: quiet_vmstat() and vmstat_update(), mm/vmstat.c.
+        """
+        refresh_cpu_vm_stats(self.kernel, pagesets)
+
+    def isolate_pageblock(self, pfn: int) -> bool:
+        """Take the pageblock of ``pfn`` out of circulation.  False if it already is, or straddles its zone.
+
+        Source: set_migratetype_isolate(), mm/page_isolation.c.
+        """
+        self._check_block(pfn, 0)
+        return isolation.set_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn)
+
+    def unisolate_pageblock(self, pfn: int, migratetype: int = g.MIGRATE_MOVABLE) -> None:
+        """Give the pageblock of ``pfn`` back with type ``migratetype``.  Source: unset_migratetype_isolate()."""
+        self._check_block(pfn, 0)
+        isolation.unset_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn, migratetype)
+
+    def lru_add(self, pfn: int, order: int = 0) -> None:
+        """Say that an allocation is on an LRU list: its pages then count as movable when a block is claimed.
+
+        Call :meth:`lru_del` before freeing it, as the kernel does.  Source: folio_add_lru(), mm/swap.c.
+        """
+        self._count_movable(pfn, order, 1)
+
+    def lru_del(self, pfn: int, order: int = 0) -> None:
+        """The inverse of :meth:`lru_add`.  Errors: BadArgument if the pageblock has no such pages."""
+        self._count_movable(pfn, order, -1)
+
+    def _count_movable(self, pfn: int, order: int, sign: int) -> None:
+        self._check_block(pfn, order)
+        k = self.kernel
+        for page in range(pfn, pfn + (1 << order), min(1 << order, k.block_pages)):
+            block = page >> k.pageblock_order
+            count = k.nr_movable.get(block, 0) + sign * min(1 << order, k.block_pages)
+            if count < 0:
+                raise BadArgument(f"the pageblock of pfn {page} has no {1 << order} pages on the LRU", pfn=page)
+            if count:
+                k.nr_movable[block] = count
+            else:
+                k.nr_movable.pop(block, None)
+
+    # --- arguments -----------------------------------------------------------------------------
+
+    def _check_request(self, gfp: int, order: int) -> None:
+        if not 0 <= order <= self.kernel.config.max_page_order:
+            raise BadArgument(f"order {order} is not 0..{self.kernel.config.max_page_order}", order=order)
+        if not 0 <= gfp < 1 << g.GFP_BITS_SHIFT:
+            raise BadArgument(f"gfp {gfp:#x} has bits that do not exist", gfp=gfp)
+        if g.GFP_ZONE_TABLE[gfp & g.GFP_ZONEMASK] is None:
+            raise BadArgument(f"gfp {gfp:#x} names zones that exclude each other", gfp=gfp)
+        if gfp & g.GFP_MOVABLE_MASK == g.GFP_MOVABLE_MASK:
+            raise BadArgument(f"gfp {gfp:#x} is both movable and reclaimable", gfp=gfp)
+
+    def _check_block(self, pfn: int, order: int) -> None:
+        if not 0 <= order <= self.kernel.config.max_page_order:
+            raise BadArgument(f"order {order} is not 0..{self.kernel.config.max_page_order}", order=order)
+        if not 0 <= pfn or pfn % (1 << order):
+            raise BadArgument(f"pfn {pfn} is not the first page of a block of order {order}", pfn=pfn, order=order)
+        zone = page_zone(self.kernel, pfn)
+        if pfn + (1 << order) > zone.end_pfn:
+            raise BadArgument(f"the order-{order} block at pfn {pfn} leaves its zone", pfn=pfn, order=order)
+
+    def _checked_node(self, node: int) -> int:
+        if node not in self.kernel.nodes:
+            raise BadArgument(f"there is no node {node}", node=node)
+        return node
+
+    def _checked_count(self, nr_pages: int) -> int:
+        limit = 1 << self.kernel.config.max_page_order
+        if not 1 <= nr_pages <= limit:
+            raise BadArgument(f"{nr_pages} pages are not 1..{limit}", nr_pages=nr_pages)
+        return nr_pages

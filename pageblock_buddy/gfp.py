@@ -12,21 +12,21 @@ from __future__ import annotations
 from typing import Final
 
 # --- migratetypes (enum migratetype) -----------------------------------------------------------
-# Numbers are those of a kernel without CONFIG_CMA, which is what Debian builds (LPA-1.0.5).
+# Numbers are those of a kernel without CONFIG_CMA, which is what Debian builds (LPA-1.0.10).
 # MIGRATE_CMA therefore comes last here, not fourth (decision D-01).
 MIGRATE_UNMOVABLE: Final = 0
 MIGRATE_MOVABLE: Final = 1
 MIGRATE_RECLAIMABLE: Final = 2
-MIGRATE_PCPTYPES: Final = 3
+MIGRATE_PCPTYPES: Final = 3  # LPA-1.0.9
 MIGRATE_HIGHATOMIC: Final = 3
-MIGRATE_ISOLATE: Final = 4
+MIGRATE_ISOLATE: Final = 4  # LPA-1.0.10
 MIGRATE_CMA: Final = 5
 MIGRATE_TYPES: Final = 6
 
 MIGRATETYPE_NAMES: Final = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate", "CMA")
 
 # --- zones (enum zone_type, x86-64) ------------------------------------------------------------
-ZONE_DMA: Final = 0
+ZONE_DMA: Final = 0  # LPA-1.0.12
 ZONE_DMA32: Final = 1
 ZONE_NORMAL: Final = 2
 ZONE_MOVABLE: Final = 3
@@ -43,7 +43,7 @@ WMARK_PROMO: Final = 3
 NR_WMARK: Final = 4
 
 # --- gfp bits ----------------------------------------------------------------------------------
-GFP_DMA: Final = 1 << 0
+GFP_DMA: Final = 1 << 0  # LPA-1.0.18
 GFP_HIGHMEM: Final = 1 << 1
 GFP_DMA32: Final = 1 << 2
 GFP_MOVABLE: Final = 1 << 3
@@ -69,19 +69,19 @@ GFP_ZEROTAGS: Final = 1 << 23
 GFP_BITS_SHIFT: Final = 26
 
 GFP_RECLAIM: Final = GFP_DIRECT_RECLAIM | GFP_KSWAPD_RECLAIM
-GFP_KERNEL: Final = GFP_RECLAIM | GFP_IO | GFP_FS
-GFP_ATOMIC: Final = GFP_HIGH | GFP_KSWAPD_RECLAIM
-GFP_NOWAIT: Final = GFP_KSWAPD_RECLAIM | GFP_NOWARN
+GFP_KERNEL: Final = GFP_RECLAIM | GFP_IO | GFP_FS  # LPA-1.0.20
+GFP_ATOMIC: Final = GFP_HIGH | GFP_KSWAPD_RECLAIM  # LPA-1.0.21
+GFP_NOWAIT: Final = GFP_KSWAPD_RECLAIM | GFP_NOWARN  # LPA-1.0.23
 GFP_USER: Final = GFP_KERNEL | GFP_HARDWALL
 GFP_HIGHUSER: Final = GFP_USER | GFP_HIGHMEM
-GFP_HIGHUSER_MOVABLE: Final = GFP_HIGHUSER | GFP_MOVABLE
+GFP_HIGHUSER_MOVABLE: Final = GFP_HIGHUSER | GFP_MOVABLE  # LPA-1.0.25
 
 GFP_MOVABLE_MASK: Final = GFP_MOVABLE | GFP_RECLAIMABLE
 GFP_MOVABLE_SHIFT: Final = 3
 GFP_ZONEMASK: Final = GFP_DMA | GFP_HIGHMEM | GFP_DMA32 | GFP_MOVABLE
 
 # --- ALLOC_ flags (mm/internal.h): the low two bits are the watermark index --------------------
-ALLOC_WMARK_MIN: Final = WMARK_MIN
+ALLOC_WMARK_MIN: Final = WMARK_MIN  # LPA-1.0.26
 ALLOC_WMARK_LOW: Final = WMARK_LOW
 ALLOC_WMARK_HIGH: Final = WMARK_HIGH
 ALLOC_NO_WATERMARKS: Final = 0x4
@@ -94,7 +94,7 @@ ALLOC_CMA: Final = 0x80
 ALLOC_NOFRAGMENT: Final = 0x100
 ALLOC_HIGHATOMIC: Final = 0x200
 ALLOC_KSWAPD: Final = 0x800
-ALLOC_RESERVES: Final = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM
+ALLOC_RESERVES: Final = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM  # LPA-1.0.29
 
 # --- FPI_ flags (free page internal) -----------------------------------------------------------
 FPI_NONE: Final = 0
@@ -102,20 +102,20 @@ FPI_SKIP_REPORT_NOTIFY: Final = 1 << 0
 FPI_TO_TAIL: Final = 1 << 1
 
 # --- zone->flags bits --------------------------------------------------------------------------
-ZONE_BOOSTED_WATERMARK: Final = 1 << 0
+ZONE_BOOSTED_WATERMARK: Final = 1 << 0  # LPA-2.0.10
 ZONE_RECLAIM_ACTIVE: Final = 1 << 1
-ZONE_BELOW_HIGH: Final = 1 << 2
+ZONE_BELOW_HIGH: Final = 1 << 2  # LPA-2.0.11
 
 # --- pcp->flags bits ---------------------------------------------------------------------------
-PCPF_PREV_FREE_HIGH_ORDER: Final = 1 << 0
+PCPF_PREV_FREE_HIGH_ORDER: Final = 1 << 0  # LPA-2.0.16
 PCPF_FREE_HIGH_BATCH: Final = 1 << 1
 
 # --- orders ------------------------------------------------------------------------------------
-PAGE_ALLOC_COSTLY_ORDER: Final = 3
-MAX_PAGE_ORDER: Final = 10
-HUGETLB_PAGE_ORDER: Final = 9
-CONFIG_PCP_BATCH_SCALE_MAX: Final = 5
-PAGES_PER_SECTION: Final = 1 << 15
+PAGE_ALLOC_COSTLY_ORDER: Final = 3  # LPA-1.0.8
+MAX_PAGE_ORDER: Final = 10  # LPA-1.0.2
+HUGETLB_PAGE_ORDER: Final = 9  # LPA-1.0.5, LPA-1.0.6
+CONFIG_PCP_BATCH_SCALE_MAX: Final = 5  # LPA-1.0.15
+PAGES_PER_SECTION: Final = 1 << 15  # LPA-1.0.8
 
 #: gfp zone bits -> highest zone index, without GFP_MOVABLE (LPA-9.1.4)
 _ZONE_OF_MODIFIER: Final = {
@@ -151,19 +151,19 @@ GFP_MIGRATETYPE_TABLE: Final = (MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECL
 def gfp_zone(gfp: int) -> int:
     """The highest zone index that a request may use.
 
-    Kernel:  gfp_zone(), include/linux/gfp.h
+    Kernel:  gfp_zone(), include/linux/gfp.h; LPA-9.1.4
     Status:  source
     Errors:  KeyError-free: bad combinations are refused by the facade (BadArgument)
     """
     zone = GFP_ZONE_TABLE[gfp & GFP_ZONEMASK]
     assert zone is not None
-    return zone
+    return zone  # LPA-9.1.4
 
 
 def is_migrate_mergeable(mt: int) -> bool:
     """Whether free blocks of this type may merge across types and be converted.
 
-    Kernel:  migratetype_is_mergeable(), include/linux/mmzone.h
+    Kernel:  migratetype_is_mergeable(), include/linux/mmzone.h; LPA-1.0.11
     Status:  source
     """
-    return mt < MIGRATE_PCPTYPES
+    return mt < MIGRATE_PCPTYPES  # LPA-1.0.11

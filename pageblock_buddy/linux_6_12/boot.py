@@ -24,18 +24,18 @@ def memmap_init_zone(k: Kernel, zone: Zone, zone_config: ZoneConfig) -> None:
 
     A block whose first page is outside the zone or in a hole keeps 0, UNMOVABLE.
 
-    Kernel:  memmap_init_range(), mm/mm_init.c
+    Kernel:  memmap_init_range(), mm/mm_init.c; LPA-12.0.1, LPA-12.0.2
     Status:  source
     """
     holes = zone_config.holes
     first_block = -(-zone.zone_start_pfn // k.block_pages)
     end_block = -(-zone.end_pfn // k.block_pages)
     flags, block_order = k.pageblock_flags, k.pageblock_order
-    flags[first_block:end_block] = bytes([gfp.MIGRATE_MOVABLE]) * (end_block - first_block)
+    flags[first_block:end_block] = bytes([gfp.MIGRATE_MOVABLE]) * (end_block - first_block)  # LPA-12.0.1
     for start, pages in holes:
         for block in range(-(-start >> block_order), -(-(start + pages) >> block_order)):
             if start <= block << block_order < start + pages:
-                flags[block] = gfp.MIGRATE_UNMOVABLE
+                flags[block] = gfp.MIGRATE_UNMOVABLE  # LPA-12.0.2
 
 
 def free_memory_ranges(zone_config: ZoneConfig) -> Iterator[tuple[int, int]]:
@@ -52,7 +52,7 @@ def free_memory_ranges(zone_config: ZoneConfig) -> Iterator[tuple[int, int]]:
 def _free_pages_memory(k: Kernel, zone: Zone, start: int, end: int) -> None:
     """Free a range in the largest naturally aligned chunks.
 
-    Kernel:  __free_pages_memory(), mm/memblock.c
+    Kernel:  __free_pages_memory(), mm/memblock.c; LPA-12.0.3
     Status:  source
     """
     while start < end:
@@ -61,28 +61,28 @@ def _free_pages_memory(k: Kernel, zone: Zone, start: int, end: int) -> None:
             order = min(order, (start & -start).bit_length() - 1)
         while start + (1 << order) > end:
             order -= 1
-        _free_pages_core(k, zone, start, order)
+        _free_pages_core(k, zone, start, order)  # LPA-12.0.3
         start += 1 << order
 
 
 def _free_pages_core(k: Kernel, zone: Zone, pfn: int, order: int) -> None:
     """Free memory for the first time: to the tail, and never through the per-CPU lists.
 
-    Kernel:  __free_pages_core(), mm/page_alloc.c
+    Kernel:  __free_pages_core(), mm/page_alloc.c; LPA-4.3.8, LPA-12.0.4
     Status:  source
     """
     zone.lock.lock()
-    split_large_buddy(k, zone, pfn, order, gfp.FPI_TO_TAIL)
+    split_large_buddy(k, zone, pfn, order, gfp.FPI_TO_TAIL)  # LPA-4.3.8, LPA-12.0.4
     zone.lock.unlock()
 
 
 def init_cma_reserved_pageblock(k: Kernel, zone: Zone, pfn: int) -> None:
     """Give one pageblock to CMA.
 
-    Kernel:  init_cma_reserved_pageblock(), mm/mm_init.c
+    Kernel:  init_cma_reserved_pageblock(), mm/mm_init.c; LPA-13.0.1
     Status:  source
     """
-    k.calls.set_pageblock_migratetype(k, pfn, gfp.MIGRATE_CMA)
+    k.calls.set_pageblock_migratetype(k, pfn, gfp.MIGRATE_CMA)  # LPA-13.0.1
     zone.lock.lock()
     k.calls._free_one_page(k, pfn, zone, k.pageblock_order, gfp.MIGRATE_CMA, gfp.FPI_NONE)
     zone.lock.unlock()
@@ -91,7 +91,7 @@ def init_cma_reserved_pageblock(k: Kernel, zone: Zone, pfn: int) -> None:
 def boot(k: Kernel) -> None:
     """Fill the free lists, then compute watermarks and limits.
 
-    Kernel:  memblock_free_all(), init_per_zone_wmark_min()
+    Kernel:  memblock_free_all(), init_per_zone_wmark_min(); LPA-12.0
     Status:  source; boot allocations are ZoneConfig.reserved (decision D-03)
     """
     for zone, zone_config in zip(k.zones, k.config.zones, strict=True):

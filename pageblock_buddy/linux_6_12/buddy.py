@@ -25,24 +25,24 @@ from pageblock_buddy.mm.vmstat import mod_zone_free_pages
 def account_freepages(k: Kernel, zone: Zone, nr_pages: int, mt: int) -> None:
     """Count pages that come to (or, negative, leave) the free lists of type ``mt``.
 
-    Kernel:  account_freepages(), mm/page_alloc.c
+    Kernel:  account_freepages(), mm/page_alloc.c; LPA-3.0.5, LPA-3.0.6, LPA-3.0.7
     Status:  source
     Locks:   holds zone.lock
     Units:   nr_pages is base pages
     """
     if mt == gfp.MIGRATE_ISOLATE:
-        return
-    mod_zone_free_pages(k, zone, nr_pages)
+        return  # LPA-3.0.5, LPA-10.0.21
+    mod_zone_free_pages(k, zone, nr_pages)  # LPA-14.0.1
     if mt == gfp.MIGRATE_CMA:
-        zone.nr_free_cma += nr_pages
+        zone.nr_free_cma += nr_pages  # LPA-3.0.6
     elif mt == gfp.MIGRATE_HIGHATOMIC:
-        zone.nr_free_highatomic += nr_pages
+        zone.nr_free_highatomic += nr_pages  # LPA-3.0.7
 
 
 def _add_to_free_list(k: Kernel, pfn: int, zone: Zone, order: int, mt: int, tail: bool) -> None:
     """Put a block on a free list and mark it; does not count its pages.
 
-    Kernel:  __add_to_free_list() and set_buddy_order(), mm/page_alloc.c
+    Kernel:  __add_to_free_list() and set_buddy_order(), mm/page_alloc.c; LPA-3.0.2
     Status:  source
     Locks:   holds zone.lock
     """
@@ -51,27 +51,27 @@ def _add_to_free_list(k: Kernel, pfn: int, zone: Zone, order: int, mt: int, tail
         area.free_list[mt].list_add_tail(pfn)
     else:
         area.free_list[mt].list_add(pfn)
-    area.nr_free += 1
+    area.nr_free += 1  # LPA-3.0.2
     k.mem_map[pfn] = PG_BUDDY | order
 
 
 def _del_page_from_free_list(k: Kernel, pfn: int, zone: Zone, order: int, mt: int) -> None:
     """Take a block off its free list and clear its mark; does not count its pages.
 
-    Kernel:  __del_page_from_free_list(), mm/page_alloc.c
+    Kernel:  __del_page_from_free_list(), mm/page_alloc.c; LPA-3.0.4
     Status:  source
     Locks:   holds zone.lock
     """
     area = zone.free_area[order]
     area.free_list[mt].list_del(pfn)
-    area.nr_free -= 1
+    area.nr_free -= 1  # LPA-3.0.4
     k.mem_map[pfn] = PG_NONE
 
 
 def del_page_from_free_list(k: Kernel, pfn: int, zone: Zone, order: int, mt: int) -> None:
     """Take a block off its free list and count it out.
 
-    Kernel:  del_page_from_free_list(), mm/page_alloc.c
+    Kernel:  del_page_from_free_list(), mm/page_alloc.c; LPA-3.0.4
     Status:  source
     Locks:   holds zone.lock
     """
@@ -85,13 +85,13 @@ def move_to_free_list(k: Kernel, pfn: int, zone: Zone, order: int, old_mt: int, 
     The pages are counted out of the old type and into the new one, which are two
     changes of the counter: the per-CPU diff can fold in between.
 
-    Kernel:  move_to_free_list(), mm/page_alloc.c
+    Kernel:  move_to_free_list(), mm/page_alloc.c; LPA-3.0.3
     Status:  source
     Locks:   holds zone.lock
     """
     area = zone.free_area[order]
     area.free_list[old_mt].list_del(pfn)
-    area.free_list[new_mt].list_add_tail(pfn)
+    area.free_list[new_mt].list_add_tail(pfn)  # LPA-3.0.3
     account_freepages(k, zone, -(1 << order), old_mt)
     account_freepages(k, zone, 1 << order, new_mt)
 
@@ -99,7 +99,7 @@ def move_to_free_list(k: Kernel, pfn: int, zone: Zone, order: int, old_mt: int, 
 def change_pageblock_range(k: Kernel, pfn: int, start_order: int, mt: int) -> None:
     """Set the type of every pageblock that a block of at least pageblock_order covers.
 
-    Kernel:  change_pageblock_range(), mm/page_alloc.c
+    Kernel:  change_pageblock_range(), mm/page_alloc.c; LPA-4.0.8
     Status:  source
     """
     for block in range(pfn, pfn + (1 << start_order), k.block_pages):
@@ -112,70 +112,72 @@ def change_pageblock_range(k: Kernel, pfn: int, start_order: int, mt: int) -> No
 def page_is_buddy(k: Kernel, zone: Zone, buddy_pfn: int, order: int) -> bool:
     """Whether ``buddy_pfn`` is a free block of exactly this order in the same zone.
 
-    Kernel:  page_is_buddy(), mm/internal.h
+    Kernel:  page_is_buddy(), mm/internal.h; LPA-4.1
     Status:  source
     """
     if not zone.zone_start_pfn <= buddy_pfn < zone.end_pfn:
-        return False
-    return k.mem_map[buddy_pfn] == PG_BUDDY | order
+        return False  # LPA-4.1.1
+    return k.mem_map[buddy_pfn] == PG_BUDDY | order  # LPA-4.1.1
 
 
 def buddy_merge_likely(k: Kernel, zone: Zone, pfn: int, order: int) -> bool:
     """Whether the block one level up has a free buddy, so that waiting at the tail may pay.
 
-    Kernel:  buddy_merge_likely(), mm/page_alloc.c
+    Kernel:  buddy_merge_likely(), mm/page_alloc.c; LPA-4.0.17, LPA-4.0.18
     Status:  source
     """
     if order >= k.config.max_page_order - 1:
-        return False
+        return False  # LPA-4.0.17, LPA-4.0.19
     higher_pfn = pfn & ~(1 << order)
-    return page_is_buddy(k, zone, higher_pfn ^ (1 << (order + 1)), order + 1)
+    return page_is_buddy(k, zone, higher_pfn ^ (1 << (order + 1)), order + 1)  # LPA-4.0.18
 
 
 def _free_one_page(k: Kernel, pfn: int, zone: Zone, order: int, mt: int, fpi_flags: int) -> None:
     """Free one block to the buddy, merging it as far as it goes.
 
-    Kernel:  __free_one_page(), mm/page_alloc.c
+    Kernel:  __free_one_page(), mm/page_alloc.c; LPA-4.0
     Status:  source
     Locks:   holds zone.lock
     Units:   order is log2 of pages
     Cost:    O(max_page_order)
     """
     max_order = k.config.max_page_order
-    account_freepages(k, zone, 1 << order, mt)
-    while order < max_order:
+    account_freepages(k, zone, 1 << order, mt)  # LPA-4.0.1, LPA-14.0.6
+    while order < max_order:  # LPA-4.0.2
         buddy_pfn = pfn ^ (1 << order)
-        if not page_is_buddy(k, zone, buddy_pfn, order):
+        if not page_is_buddy(k, zone, buddy_pfn, order):  # LPA-4.0.4
             break
-        buddy_mt = mt
-        if order >= k.pageblock_order:
+        if order < k.pageblock_order:
+            buddy_mt = mt  # LPA-4.0.5, LPA-4.1.3
+        else:
             # Only here can the buddies be of different types, since a smaller block
             # never leaves its pageblock.
             buddy_mt = k.calls.get_pageblock_migratetype(k, buddy_pfn)
+            # LPA-4.0.6
             if buddy_mt != mt and not (gfp.is_migrate_mergeable(mt) and gfp.is_migrate_mergeable(buddy_mt)):
                 break
-        _del_page_from_free_list(k, buddy_pfn, zone, order, buddy_mt)
+        _del_page_from_free_list(k, buddy_pfn, zone, order, buddy_mt)  # LPA-4.0.7
         if buddy_mt != mt:
             # The whole merged block takes the type of the page that is freed.
-            change_pageblock_range(k, buddy_pfn, order, mt)
-        pfn &= buddy_pfn
+            change_pageblock_range(k, buddy_pfn, order, mt)  # LPA-4.0.8
+        pfn &= buddy_pfn  # LPA-4.0.10
         order += 1
     if fpi_flags & gfp.FPI_TO_TAIL:
-        to_tail = True
+        to_tail = True  # LPA-4.0.12
     else:
-        to_tail = buddy_merge_likely(k, zone, pfn, order)
-    _add_to_free_list(k, pfn, zone, order, mt, to_tail)
+        to_tail = buddy_merge_likely(k, zone, pfn, order)  # LPA-4.0.14
+    _add_to_free_list(k, pfn, zone, order, mt, to_tail)  # LPA-4.0.11, LPA-4.0.15
 
 
 def split_large_buddy(k: Kernel, zone: Zone, pfn: int, order: int, fpi_flags: int) -> None:
     """Free a block pageblock by pageblock, each with its own type, in ascending order.
 
-    Kernel:  split_large_buddy(), mm/page_alloc.c
+    Kernel:  split_large_buddy(), mm/page_alloc.c; LPA-4.3.2
     Status:  source
     Locks:   holds zone.lock
     """
     end = pfn + (1 << order)
-    step = min(order, k.pageblock_order)
+    step = min(order, k.pageblock_order)  # LPA-4.3.2
     for piece in range(pfn, end, 1 << step):
         mt = k.calls.get_pageblock_migratetype(k, piece)
         k.calls._free_one_page(k, piece, zone, step, mt, fpi_flags)
@@ -184,16 +186,16 @@ def split_large_buddy(k: Kernel, zone: Zone, pfn: int, order: int, fpi_flags: in
 def free_one_page(k: Kernel, zone: Zone, pfn: int, order: int, fpi_flags: int) -> None:
     """Free a block straight to the zone.
 
-    Kernel:  free_one_page(), mm/page_alloc.c
+    Kernel:  free_one_page(), mm/page_alloc.c; LPA-4.3
     Status:  source
     Locks:   takes zone.lock
     Cost:    O(max_page_order) a pageblock
     Points:  zone.lock lock, unlock
     """
-    zone.lock.lock()
+    zone.lock.lock()  # LPA-4.3.1, LPA-16.0.6
     split_large_buddy(k, zone, pfn, order, fpi_flags)
     zone.lock.unlock()
-    k.pgfree += 1 << order
+    k.pgfree += 1 << order  # LPA-4.3.4, LPA-14.0.10
 
 
 # --- splitting and taking ----------------------------------------------------------------------
@@ -204,34 +206,34 @@ def expand(k: Kernel, zone: Zone, pfn: int, low: int, high: int, mt: int) -> int
 
     Largest first, each at the head of its list.  Returns the pages given back, which the caller counts.
 
-    Kernel:  expand(), mm/page_alloc.c
+    Kernel:  expand(), mm/page_alloc.c; LPA-5.0.3
     Status:  source
     Locks:   holds zone.lock
     """
     nr_added = (1 << high) - (1 << low)
     while high > low:
         high -= 1
-        _add_to_free_list(k, pfn + (1 << high), zone, high, mt, False)
+        _add_to_free_list(k, pfn + (1 << high), zone, high, mt, False)  # LPA-5.0.3
     return nr_added
 
 
 def page_del_and_expand(k: Kernel, zone: Zone, pfn: int, low: int, high: int, mt: int) -> None:
     """Take a free block of order ``high``, keep its lowest 2^low pages, give the rest back.
 
-    Kernel:  page_del_and_expand(), mm/page_alloc.c
+    Kernel:  page_del_and_expand(), mm/page_alloc.c; LPA-5.0
     Status:  source
     Locks:   holds zone.lock
     """
     _del_page_from_free_list(k, pfn, zone, high, mt)
     nr_added = expand(k, zone, pfn, low, high, mt)
     # one change of the counter: what left minus what came back
-    account_freepages(k, zone, nr_added - (1 << high), mt)
+    account_freepages(k, zone, nr_added - (1 << high), mt)  # LPA-5.0.5, LPA-14.0.6
 
 
 def _rmqueue_smallest(k: Kernel, zone: Zone, order: int, mt: int) -> int | None:
     """The head of the smallest sufficient block of this type, or None.
 
-    Kernel:  __rmqueue_smallest(), mm/page_alloc.c
+    Kernel:  __rmqueue_smallest(), mm/page_alloc.c; LPA-5.0
     Status:  source
     Locks:   holds zone.lock
     Cost:    O(max_page_order)
@@ -241,10 +243,10 @@ def _rmqueue_smallest(k: Kernel, zone: Zone, order: int, mt: int) -> int | None:
         pfn = free_area[current_order].free_list[mt].first_entry_or_null()
         if pfn is None:
             continue
-        page_del_and_expand(k, zone, pfn, order, current_order, mt)
+        page_del_and_expand(k, zone, pfn, order, current_order, mt)  # LPA-3.0.1, LPA-5.0.1
         if k.trace is not None:
-            refill = k.calls.pcp_allowed_order(k, order) and mt < gfp.MIGRATE_PCPTYPES
-            k.trace.mm_page_alloc_zone_locked(k.machine.cpu, pfn, order, mt, int(refill))
+            refill = k.calls.pcp_allowed_order(k, order) and mt < gfp.MIGRATE_PCPTYPES  # LPA-15.1.5
+            k.trace.mm_page_alloc_zone_locked(k.machine.cpu, pfn, order, mt, int(refill))  # LPA-5.0.2, LPA-15.1.4
         return pfn
     return None
 
@@ -257,7 +259,7 @@ def block_inside_zone(k: Kernel, zone: Zone, pfn: int) -> bool:
 
     Only this zone's lock is held, so a block that straddles into another zone must not be touched.
 
-    Kernel:  prep_move_freepages_block(), mm/page_alloc.c
+    Kernel:  prep_move_freepages_block(), mm/page_alloc.c; LPA-6.3.5
     Status:  source
     """
     start = pageblock_start_pfn(k, pfn)
@@ -285,7 +287,7 @@ def _move_freepages_block(k: Kernel, zone: Zone, start_pfn: int, old_mt: int, ne
 
     Returns the pages moved.
 
-    Kernel:  __move_freepages_block(), mm/page_alloc.c
+    Kernel:  __move_freepages_block(), mm/page_alloc.c; LPA-6.3.9
     Status:  source
     Locks:   holds zone.lock
     Cost:    O(pages of the block)
@@ -302,7 +304,7 @@ def move_freepages_block(k: Kernel, zone: Zone, pfn: int, old_mt: int, new_mt: i
 
     Returns the pages moved; None if the block straddles the zone's end.
 
-    Kernel:  move_freepages_block(), mm/page_alloc.c
+    Kernel:  move_freepages_block(), mm/page_alloc.c; LPA-6.3.9, LPA-6.3.10, LPA-7.0.11, LPA-10.0.18
     Status:  source
     Locks:   holds zone.lock
     """

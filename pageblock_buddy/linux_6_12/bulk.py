@@ -22,7 +22,7 @@ def rmqueue_bulk(
 
     Returns the blocks taken.
 
-    Kernel:  rmqueue_bulk(), mm/page_alloc.c
+    Kernel:  rmqueue_bulk(), mm/page_alloc.c; LPA-8.2
     Status:  source
     Locks:   holds pcp.lock; takes zone.lock
     Units:   count and the result are blocks of 2^order pages
@@ -30,16 +30,16 @@ def rmqueue_bulk(
     Points:  zone.lock lock, unlock
     Errors:  none; 0 means the zone had nothing to give
     """
-    mode = RmqueueMode()
+    mode = RmqueueMode()  # LPA-6.1.1
     taken = 0
-    zone.lock.lock()
+    zone.lock.lock()  # LPA-8.2.5, LPA-16.0.6
     while taken < count:
         pfn = k.calls._rmqueue(k, zone, order, mt, alloc_flags, mode)
         if pfn is None:
-            break
+            break  # LPA-8.2.7
         # At the tail, so that the pages are handed out in the order in which they were
         # split off: ascending, which hardware likes.
-        pcp_list.list_add_tail(pfn)
+        pcp_list.list_add_tail(pfn)  # LPA-8.2.6
         k.mem_map[pfn] = PG_PCP | order
         taken += 1
     zone.lock.unlock()
@@ -51,31 +51,31 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
 
     Starts with the list ``pindex`` and empties each list before it goes to the next one.
 
-    Kernel:  free_pcppages_bulk(), mm/page_alloc.c
+    Kernel:  free_pcppages_bulk(), mm/page_alloc.c; LPA-8.5
     Status:  source
     Locks:   holds pcp.lock; takes zone.lock
     Units:   count is base pages; the last block may take it past count
     Cost:    O(pages * max_page_order)
     Points:  zone.lock lock, unlock
     """
-    count = min(pcp.count, count)
+    count = min(pcp.count, count)  # LPA-8.5.1
     lists = pcp.lists
     pindex -= 1
-    zone.lock.lock()
+    zone.lock.lock()  # LPA-16.0.6
     while count > 0:
-        pindex = (pindex + 1) % len(lists)
+        pindex = (pindex + 1) % len(lists)  # LPA-8.5.2
         while not lists[pindex]:
             pindex = (pindex + 1) % len(lists)
         pcp_list = lists[pindex]
         order = pindex_to_order(k, pindex)
-        while count > 0 and pcp_list:
-            pfn = pcp_list.pop_last()
+        while count > 0 and pcp_list:  # LPA-8.5.7
+            pfn = pcp_list.pop_last()  # LPA-8.5.3
             k.mem_map[pfn] = PG_NONE
             # The block's type now, not the list's: it may have changed since.
-            mt = k.calls.get_pageblock_migratetype(k, pfn)
+            mt = k.calls.get_pageblock_migratetype(k, pfn)  # LPA-8.5.4
             count -= 1 << order
             pcp.count -= 1 << order
-            k.calls._free_one_page(k, pfn, zone, order, mt, FPI_NONE)
+            k.calls._free_one_page(k, pfn, zone, order, mt, FPI_NONE)  # LPA-4.3.9
             if k.trace is not None:
-                k.trace.mm_page_pcpu_drain(k.machine.cpu, pfn, order, mt)
+                k.trace.mm_page_pcpu_drain(k.machine.cpu, pfn, order, mt)  # LPA-8.5.6, LPA-15.1.6, LPA-15.1.7
     zone.lock.unlock()

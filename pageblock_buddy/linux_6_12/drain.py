@@ -15,7 +15,7 @@ def decay_pcp_high(k: Kernel, zone: Zone, pcp: PerCpuPages) -> int:
 
     Returns how much is left to do, as a count of steps.
 
-    Kernel:  decay_pcp_high(), mm/page_alloc.c
+    Kernel:  decay_pcp_high(), mm/page_alloc.c; LPA-8.8.2, LPA-8.8.3
     Status:  source
     Locks:   takes pcp.lock, zone.lock
     Points:  pcp.lock lock, unlock; zone.lock lock, unlock
@@ -24,15 +24,15 @@ def decay_pcp_high(k: Kernel, zone: Zone, pcp: PerCpuPages) -> int:
     todo = 0
     if pcp.high > high_min:
         decayed = pcp.high - (pcp.high >> 3)
-        pcp.high = max(pcp.count - (batch << k.config.pcp_batch_scale_max), decayed, high_min)
+        pcp.high = max(pcp.count - (batch << k.config.pcp_batch_scale_max), decayed, high_min)  # LPA-8.8.2
         if pcp.high > high_min:
             todo += 1
     to_drain = pcp.count - pcp.high
     while to_drain > 0:
         piece = min(to_drain, batch)
-        pcp.lock.lock()
-        k.calls.free_pcppages_bulk(k, zone, piece, pcp, 0)
-        pcp.lock.unlock()
+        pcp.lock.lock()  # LPA-16.0.4
+        k.calls.free_pcppages_bulk(k, zone, piece, pcp, 0)  # LPA-8.5.9, LPA-8.8.3
+        pcp.lock.unlock()  # LPA-16.0.5
         todo += 1
         to_drain -= piece
     return todo
@@ -41,7 +41,7 @@ def decay_pcp_high(k: Kernel, zone: Zone, pcp: PerCpuPages) -> int:
 def drain_zone_pages(k: Kernel, zone: Zone, pcp: PerCpuPages) -> None:
     """Flush one batch of a pageset of a remote node's zone.
 
-    Kernel:  drain_zone_pages(), mm/page_alloc.c
+    Kernel:  drain_zone_pages(), mm/page_alloc.c; LPA-8.8.5
     Status:  source
     Locks:   takes pcp.lock, zone.lock
     Points:  pcp.lock lock, unlock; zone.lock lock, unlock
@@ -50,15 +50,15 @@ def drain_zone_pages(k: Kernel, zone: Zone, pcp: PerCpuPages) -> None:
         k.trace.call(k.machine.cpu, "drain_zone_pages", zone.idx)
     to_drain = min(pcp.count, pcp.batch)
     if to_drain > 0:
-        pcp.lock.lock()
-        k.calls.free_pcppages_bulk(k, zone, to_drain, pcp, 0)
+        pcp.lock.lock()  # LPA-16.0.4
+        k.calls.free_pcppages_bulk(k, zone, to_drain, pcp, 0)  # LPA-8.5.9, LPA-8.8.5
         pcp.lock.unlock()
 
 
 def drain_pages_zone(k: Kernel, cpu: int, zone: Zone) -> None:
     """Empty one CPU's lists of one zone, in pieces.
 
-    Kernel:  drain_pages_zone(), mm/page_alloc.c
+    Kernel:  drain_pages_zone(), mm/page_alloc.c; LPA-8.8.6
     Status:  source
     Locks:   takes pcp.lock, zone.lock
     Context: task
@@ -69,15 +69,15 @@ def drain_pages_zone(k: Kernel, cpu: int, zone: Zone) -> None:
     while count:
         piece = min(count, pcp.batch << k.config.pcp_batch_scale_max)
         count -= piece
-        pcp.lock.lock()
-        k.calls.free_pcppages_bulk(k, zone, piece, pcp, 0)
-        pcp.lock.unlock()
+        pcp.lock.lock()  # LPA-16.0.4
+        k.calls.free_pcppages_bulk(k, zone, piece, pcp, 0)  # LPA-8.5.9, LPA-8.8.6
+        pcp.lock.unlock()  # LPA-16.0.5
 
 
 def drain_pages(k: Kernel, cpu: int) -> None:
     """Empty one CPU's lists of all zones.
 
-    Kernel:  drain_pages(), mm/page_alloc.c
+    Kernel:  drain_pages(), mm/page_alloc.c; LPA-8.8.6, LPA-8.8.8
     Status:  source
     """
     for zone in k.zones:
@@ -87,21 +87,21 @@ def drain_pages(k: Kernel, cpu: int) -> None:
 def drain_local_pages(k: Kernel, zone: Zone | None = None) -> None:
     """Empty the running CPU's lists, of one zone or of all.
 
-    Kernel:  drain_local_pages(), mm/page_alloc.c
+    Kernel:  drain_local_pages(), mm/page_alloc.c; LPA-8.8.10
     Status:  source
     """
     if k.trace is not None:
         k.trace.call(k.machine.cpu, "drain_local_pages", 0)
     if zone is not None:
-        k.calls.drain_pages_zone(k, k.machine.cpu, zone)
+        k.calls.drain_pages_zone(k, k.machine.cpu, zone)  # LPA-8.8.10
     else:
-        drain_pages(k, k.machine.cpu)
+        drain_pages(k, k.machine.cpu)  # LPA-8.8.10
 
 
 def drain_all_pages(k: Kernel, zone: Zone | None = None) -> None:
     """Empty every CPU's lists, of one zone or of all; the running CPU does it all.
 
-    Kernel:  drain_all_pages(), mm/page_alloc.c
+    Kernel:  drain_all_pages(), mm/page_alloc.c; LPA-8.8.7, LPA-8.8.8
     Status:  source
     """
     if k.trace is not None:
@@ -109,6 +109,7 @@ def drain_all_pages(k: Kernel, zone: Zone | None = None) -> None:
         k.trace.call(k.machine.cpu, "__drain_all_pages", 0)
     # The CPUs that hold pages are picked first, without locks.
     zones = k.zones if zone is None else (zone,)
+    # LPA-8.8.8, LPA-16.0.13
     cpus = [cpu for cpu in range(k.machine.nr_cpus) if any(z.per_cpu_pageset[cpu].count for z in zones)]
     for cpu in cpus:
         if zone is not None:

@@ -29,15 +29,15 @@ from pageblock_buddy.mm.page import PG_ALLOCATED, PG_BUDDY, PG_COMPOUND, PG_NONE
 def free_pages_prepare(k: Kernel, pfn: int, order: int) -> None:
     """Check that the block is an allocation of this order, and take it from the user.
 
-    Kernel:  free_pages_prepare(), mm/page_alloc.c
+    Kernel:  free_pages_prepare(), mm/page_alloc.c; LPA-8.4.2, LPA-15.1.2
     Status:  source
     Errors:  BadFree, DoubleFree, OrderMismatch; nothing has changed then
     """
     if k.mem_map[pfn] & ~PG_COMPOUND != PG_ALLOCATED | order:
         raise_bad_free(k, pfn, order)
-    k.mem_map[pfn] = PG_NONE
+    k.mem_map[pfn] = PG_NONE  # LPA-8.4.2
     if k.trace is not None:
-        k.trace.mm_page_free(k.machine.cpu, pfn, order)
+        k.trace.mm_page_free(k.machine.cpu, pfn, order)  # LPA-15.1.2
 
 
 def covering_block(k: Kernel, pfn: int) -> tuple[int, int, int] | None:
@@ -72,98 +72,100 @@ def raise_bad_free(k: Kernel, pfn: int, order: int) -> None:
 def free_frozen_page_commit(k: Kernel, zone: Zone, pcp: PerCpuPages, pfn: int, mt: int, order: int) -> None:
     """Put a block on a per-CPU list, and flush the lists if they hold too much.
 
-    Kernel:  free_unref_page_commit(), mm/page_alloc.c (free_frozen_page_commit() from 6.14 on)
+    Kernel:  free_unref_page_commit(), mm/page_alloc.c (free_frozen_page_commit() from 6.14 on); LPA-8.4
     Status:  source
     Locks:   holds pcp.lock; takes zone.lock
     Points:  zone.lock lock, unlock
     """
     # A free says that this CPU is not only allocating: refill less next time.
-    pcp.alloc_factor >>= 1
-    k.pgfree += 1 << order
+    pcp.alloc_factor >>= 1  # LPA-8.4.8
+    k.pgfree += 1 << order  # LPA-8.4.8, LPA-14.0.10
     pindex = k.calls.order_to_pindex(k, mt, order)
-    pcp.lists[pindex].list_add(pfn)
+    pcp.lists[pindex].list_add(pfn)  # LPA-8.4.9
     k.mem_map[pfn] = PG_PCP | order
-    pcp.count += 1 << order
+    pcp.count += 1 << order  # LPA-8.1.5, LPA-8.4.9
     batch = pcp.batch
     free_high = False
     # High-order blocks that are freed one after the other (network receive, say) are better
     # given back soon, so that another CPU can allocate them.
     if order and order <= gfp.PAGE_ALLOC_COSTLY_ORDER:
+        # LPA-8.4.10, LPA-8.4.11
         free_high = (
             pcp.free_count >= batch
             and bool(pcp.flags & gfp.PCPF_PREV_FREE_HIGH_ORDER)
             and (not pcp.flags & gfp.PCPF_FREE_HIGH_BATCH or pcp.count >= batch)
         )
-        pcp.flags |= gfp.PCPF_PREV_FREE_HIGH_ORDER
+        pcp.flags |= gfp.PCPF_PREV_FREE_HIGH_ORDER  # LPA-8.4.13
     elif pcp.flags & gfp.PCPF_PREV_FREE_HIGH_ORDER:
-        pcp.flags &= ~gfp.PCPF_PREV_FREE_HIGH_ORDER
+        pcp.flags &= ~gfp.PCPF_PREV_FREE_HIGH_ORDER  # LPA-8.4.13
     if pcp.free_count < batch << k.config.pcp_batch_scale_max:
-        pcp.free_count += 1 << order
+        pcp.free_count += 1 << order  # LPA-8.4.14
     high = nr_pcp_high(k, pcp, zone, free_high)
-    if pcp.count < high:
+    if pcp.count < high:  # LPA-8.4.16
         return
+    # LPA-8.4.26, LPA-8.5.9
     k.calls.free_pcppages_bulk(k, zone, nr_pcp_free(k, pcp, batch, high, free_high), pcp, pindex)
     if zone.flags & gfp.ZONE_BELOW_HIGH:
         mark = wmark_pages(zone, gfp.WMARK_HIGH)
         if zone_watermark_ok(k, zone, 0, mark, gfp.ZONE_MOVABLE, 0):
-            zone.flags &= ~gfp.ZONE_BELOW_HIGH
+            zone.flags &= ~gfp.ZONE_BELOW_HIGH  # LPA-8.4.17, LPA-11.4.2
 
 
 def _free_pages_ok(k: Kernel, pfn: int, order: int, fpi_flags: int) -> None:
     """Free a block straight to the zone.
 
-    Kernel:  __free_pages_ok(), mm/page_alloc.c
+    Kernel:  __free_pages_ok(), mm/page_alloc.c; LPA-4.3.7
     Status:  source
     Locks:   takes zone.lock
     """
     free_pages_prepare(k, pfn, order)
-    k.calls.free_one_page(k, page_zone(k, pfn), pfn, order, fpi_flags)
+    k.calls.free_one_page(k, page_zone(k, pfn), pfn, order, fpi_flags)  # LPA-4.3.7
 
 
 def _free_frozen_pages(k: Kernel, pfn: int, order: int) -> None:
     """Free a block whose last reference is gone.
 
-    Kernel:  free_unref_page(), mm/page_alloc.c (__free_frozen_pages() from 6.14 on)
+    Kernel:  free_unref_page(), mm/page_alloc.c (__free_frozen_pages() from 6.14 on); LPA-8.4
     Status:  source
     Locks:   tries pcp.lock; takes zone.lock
     Points:  pcp.lock trylock, unlock; zone.lock lock, unlock
     Errors:  BadFree, DoubleFree, OrderMismatch
     """
     if not k.calls.pcp_allowed_order(k, order):
-        _free_pages_ok(k, pfn, order, FPI_NONE)
+        _free_pages_ok(k, pfn, order, FPI_NONE)  # LPA-8.4.1
         return
     free_pages_prepare(k, pfn, order)
     zone = page_zone(k, pfn)
-    mt = k.calls.get_pageblock_migratetype(k, pfn)
+    mt = k.calls.get_pageblock_migratetype(k, pfn)  # LPA-8.4.3, LPA-16.0.13
     if mt >= gfp.MIGRATE_PCPTYPES:
         if mt == gfp.MIGRATE_ISOLATE:
-            k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)
+            k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)  # LPA-8.4.4
             return
         # The drain reads the block's type again, so the page still comes back to its own lists.
-        mt = gfp.MIGRATE_MOVABLE
-    pcp = zone.per_cpu_pageset[k.machine.cpu]
-    if pcp.lock.trylock():
-        k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order)
+        mt = gfp.MIGRATE_MOVABLE  # LPA-8.4.5
+    pcp = zone.per_cpu_pageset[k.machine.cpu]  # LPA-8.4.7
+    if pcp.lock.trylock():  # LPA-8.4.6, LPA-16.0.2
+        k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order)  # LPA-16.0.8
         pcp.lock.unlock()
     else:
-        k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)
+        k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)  # LPA-8.4.6, LPA-16.0.3
 
 
 def free_unref_folios(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
     """Free a batch of (PFN, order), as munmap and truncate do, under as few pcp->lock holds as possible.
 
-    Kernel:  free_unref_folios(), mm/page_alloc.c
+    Kernel:  free_unref_folios(), mm/page_alloc.c; LPA-10.0.8, LPA-10.0.9, LPA-10.0.10
     Status:  source
     Locks:   tries pcp.lock; takes zone.lock
     Points:  pcp.lock trylock, unlock; zone.lock lock, unlock
     """
     prepared = []
     for pfn, order in folios:
-        free_pages_prepare(k, pfn, order)
+        free_pages_prepare(k, pfn, order)  # LPA-10.0.8
         if k.calls.pcp_allowed_order(k, order):
             prepared.append((pfn, order))
         else:
-            k.calls.free_one_page(k, page_zone(k, pfn), pfn, order, FPI_NONE)
+            k.calls.free_one_page(k, page_zone(k, pfn), pfn, order, FPI_NONE)  # LPA-10.0.8
     pcp: PerCpuPages | None = None
     locked_zone: Zone | None = None
     for pfn, order in prepared:
@@ -171,23 +173,23 @@ def free_unref_folios(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
         mt = k.calls.get_pageblock_migratetype(k, pfn)
         isolated = mt == gfp.MIGRATE_ISOLATE
         if pcp is not None and (zone is not locked_zone or isolated):
-            pcp.lock.unlock()
+            pcp.lock.unlock()  # LPA-10.0.10
             pcp = None
         if isolated:
-            k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)
+            k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)  # LPA-10.0.10
             continue
         if pcp is None:
             pcp = zone.per_cpu_pageset[k.machine.cpu]
             locked_zone = zone
             if not pcp.lock.trylock():
                 pcp = None
-                k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)
+                k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)  # LPA-10.0.10, LPA-16.0.3
                 continue
         if mt >= gfp.MIGRATE_PCPTYPES:
-            mt = gfp.MIGRATE_MOVABLE
+            mt = gfp.MIGRATE_MOVABLE  # LPA-8.4.5
         if k.trace is not None:
-            k.trace.mm_page_free_batched(k.machine.cpu, pfn)
-        k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order)
+            k.trace.mm_page_free_batched(k.machine.cpu, pfn)  # LPA-15.1.3
+        k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order)  # LPA-10.0.9, LPA-16.0.8
     if pcp is not None:
         pcp.lock.unlock()
 
@@ -198,7 +200,7 @@ def free_unref_folios(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
 def page_count(k: Kernel, pfn: int) -> int:
     """References on an allocation.
 
-    Kernel:  page_count(), include/linux/page_ref.h
+    Kernel:  page_count(), include/linux/page_ref.h; LPA-10.0.1
     Status:  source
     """
     return k.page_refs.get(pfn, 1)
@@ -207,7 +209,7 @@ def page_count(k: Kernel, pfn: int) -> int:
 def get_page(k: Kernel, pfn: int) -> None:
     """Take another reference.
 
-    Kernel:  get_page(), include/linux/mm.h
+    Kernel:  get_page(), include/linux/mm.h; LPA-10.0.1
     Status:  source
     """
     k.page_refs[pfn] = page_count(k, pfn) + 1
@@ -228,7 +230,7 @@ def _free_pages(k: Kernel, pfn: int, order: int) -> None:
     If somebody else holds a reference to the first page of a non-compound block, all pages but that
     one are freed now, the upper half first; the first page goes with its last reference.
 
-    Kernel:  __free_pages(), mm/page_alloc.c
+    Kernel:  __free_pages(), mm/page_alloc.c; LPA-10.0.1, LPA-10.0.2, LPA-10.0.3
     Status:  source
     Errors:  BadFree, DoubleFree, OrderMismatch; nothing has changed then
     """
@@ -236,18 +238,20 @@ def _free_pages(k: Kernel, pfn: int, order: int) -> None:
     if state & ~PG_COMPOUND != PG_ALLOCATED | order:
         raise_bad_free(k, pfn, order)
     if _put_page_testzero(k, pfn):
-        k.calls._free_frozen_pages(k, pfn, order)
-    elif not state & PG_COMPOUND:
-        k.mem_map[pfn] = PG_ALLOCATED
-        for part in range(order - 1, -1, -1):
-            k.mem_map[pfn + (1 << part)] = PG_ALLOCATED | part
-            k.calls._free_frozen_pages(k, pfn + (1 << part), part)
+        k.calls._free_frozen_pages(k, pfn, order)  # LPA-10.0.1
+        return
+    if state & PG_COMPOUND:
+        return  # LPA-10.0.3
+    k.mem_map[pfn] = PG_ALLOCATED  # LPA-10.0.2
+    for part in range(order - 1, -1, -1):
+        k.mem_map[pfn + (1 << part)] = PG_ALLOCATED | part
+        k.calls._free_frozen_pages(k, pfn + (1 << part), part)
 
 
 def split_page(k: Kernel, pfn: int, order: int) -> None:
     """Turn a non-compound allocation into 2^order allocations of order 0.
 
-    Kernel:  split_page(), mm/page_alloc.c
+    Kernel:  split_page(), mm/page_alloc.c; LPA-10.0.4
     Status:  source
     Errors:  BadFree, DoubleFree, OrderMismatch when it is not a non-compound allocation of this order
     """
@@ -255,6 +259,6 @@ def split_page(k: Kernel, pfn: int, order: int) -> None:
         raise_bad_free(k, pfn, order)
     refs = page_count(k, pfn)
     for page in range(pfn, pfn + (1 << order)):
-        k.mem_map[page] = PG_ALLOCATED
+        k.mem_map[page] = PG_ALLOCATED  # LPA-10.0.4
         if refs > 1:
             k.page_refs[page] = refs

@@ -30,7 +30,7 @@ def move_freepages_block_isolate(k: Kernel, zone: Zone, pfn: int, old_mt: int, n
     A free block larger than a pageblock is first taken apart, so that one half can have another
     type.
 
-    Kernel:  move_freepages_block_isolate(), mm/page_alloc.c
+    Kernel:  move_freepages_block_isolate(), mm/page_alloc.c; LPA-10.0.17, LPA-10.0.18, LPA-10.0.20
     Status:  source
     Locks:   holds zone.lock
     """
@@ -41,7 +41,7 @@ def move_freepages_block_isolate(k: Kernel, zone: Zone, pfn: int, old_mt: int, n
     if block is not None and block[2] & PG_BUDDY and block[1] > k.pageblock_order:
         head, order, _ = block
         head_mt = k.calls.get_pageblock_migratetype(k, head)
-        del_page_from_free_list(k, head, zone, order, head_mt)
+        del_page_from_free_list(k, head, zone, order, head_mt)  # LPA-10.0.17
         k.calls.set_pageblock_migratetype(k, start, new_mt)
         split_large_buddy(k, zone, head, order, gfp.FPI_NONE)
         return True
@@ -51,14 +51,16 @@ def move_freepages_block_isolate(k: Kernel, zone: Zone, pfn: int, old_mt: int, n
 def set_migratetype_isolate(k: Kernel, zone: Zone, pfn: int) -> bool:
     """Isolate a pageblock.  False if it is isolated already or straddles the zone.
 
-    Kernel:  set_migratetype_isolate(), mm/page_isolation.c
+    Kernel:  set_migratetype_isolate(), mm/page_isolation.c; LPA-10.0.17, LPA-10.0.18
     Status:  source, without the search for unmovable pages
     Locks:   takes zone.lock
     Points:  zone.lock lock, unlock
     """
-    zone.lock.lock()
+    zone.lock.lock()  # LPA-16.0.6
     mt = k.calls.get_pageblock_migratetype(k, pfn)
-    done = mt != gfp.MIGRATE_ISOLATE and move_freepages_block_isolate(k, zone, pfn, mt, gfp.MIGRATE_ISOLATE)
+    done = False
+    if mt != gfp.MIGRATE_ISOLATE:
+        done = move_freepages_block_isolate(k, zone, pfn, mt, gfp.MIGRATE_ISOLATE)  # LPA-2.0.5, LPA-10.0.18
     zone.lock.unlock()
     return done
 
@@ -66,12 +68,12 @@ def set_migratetype_isolate(k: Kernel, zone: Zone, pfn: int) -> bool:
 def unset_migratetype_isolate(k: Kernel, zone: Zone, pfn: int, mt: int) -> None:
     """Give an isolated pageblock its type ``mt`` and its free pages back.
 
-    Kernel:  unset_migratetype_isolate(), mm/page_isolation.c
+    Kernel:  unset_migratetype_isolate(), mm/page_isolation.c; LPA-10.0.19, LPA-10.0.20
     Status:  source
     Locks:   takes zone.lock
     Points:  zone.lock lock, unlock
     """
-    zone.lock.lock()
+    zone.lock.lock()  # LPA-16.0.6
     if k.calls.get_pageblock_migratetype(k, pfn) == gfp.MIGRATE_ISOLATE:
         _unset_locked(k, zone, pageblock_start_pfn(k, pfn), mt)
     zone.lock.unlock()
@@ -86,8 +88,8 @@ def _unset_locked(k: Kernel, zone: Zone, start: int, mt: int) -> None:
             buddy_mt = k.calls.get_pageblock_migratetype(k, buddy)
             if buddy_mt != gfp.MIGRATE_ISOLATE:
                 # Free it again, so that it merges with its neighbour.
-                del_page_from_free_list(k, start, zone, order, gfp.MIGRATE_ISOLATE)
+                del_page_from_free_list(k, start, zone, order, gfp.MIGRATE_ISOLATE)  # LPA-10.0.19
                 k.calls.set_pageblock_migratetype(k, start, mt)
-                k.calls._free_one_page(k, start, zone, order, mt, gfp.FPI_TO_TAIL)
+                k.calls._free_one_page(k, start, zone, order, mt, gfp.FPI_TO_TAIL)  # LPA-4.3.10
                 return
-    move_freepages_block_isolate(k, zone, start, gfp.MIGRATE_ISOLATE, mt)
+    move_freepages_block_isolate(k, zone, start, gfp.MIGRATE_ISOLATE, mt)  # LPA-10.0.20

@@ -20,14 +20,14 @@ from pageblock_buddy.mm.vmstat import refresh_zone_stat_thresholds, zone_free_pa
 def zone_watermark_unusable_free(zone: Zone, order: int, alloc_flags: int) -> int:
     """Free pages that this request could not use, in pages.
 
-    Kernel:  __zone_watermark_unusable_free(), mm/page_alloc.c
+    Kernel:  __zone_watermark_unusable_free(), mm/page_alloc.c; LPA-11.2
     Status:  source
     """
-    unusable = (1 << order) - 1
+    unusable = (1 << order) - 1  # LPA-11.2.1
     if not alloc_flags & gfp.ALLOC_RESERVES:
-        unusable += zone.nr_free_highatomic
+        unusable += zone.nr_free_highatomic  # LPA-11.2.2
     if not alloc_flags & gfp.ALLOC_CMA:
-        unusable += zone.nr_free_cma
+        unusable += zone.nr_free_cma  # LPA-11.2.4
     return unusable
 
 
@@ -36,20 +36,20 @@ def _zone_watermark_ok(
 ) -> bool:
     """Whether the zone stays above ``mark`` pages and has a block of this order at all.
 
-    Kernel:  __zone_watermark_ok(), mm/page_alloc.c
+    Kernel:  __zone_watermark_ok(), mm/page_alloc.c; LPA-11.2
     Status:  source
     Units:   mark and free_pages are base pages
     """
-    free_pages -= k.calls.zone_watermark_unusable_free(zone, order, alloc_flags)
+    free_pages -= k.calls.zone_watermark_unusable_free(zone, order, alloc_flags)  # LPA-11.2.5
     minimum = mark
     if alloc_flags & gfp.ALLOC_RESERVES:
         if alloc_flags & gfp.ALLOC_MIN_RESERVE:
-            minimum -= minimum // 2
+            minimum -= minimum // 2  # LPA-11.2.6
             if alloc_flags & gfp.ALLOC_NON_BLOCK:
-                minimum -= minimum // 4
+                minimum -= minimum // 4  # LPA-11.2.6
         if alloc_flags & gfp.ALLOC_OOM:
-            minimum -= minimum // 2
-    if free_pages <= minimum + zone.lowmem_reserve[highest_zoneidx]:
+            minimum -= minimum // 2  # LPA-11.2.6
+    if free_pages <= minimum + zone.lowmem_reserve[highest_zoneidx]:  # LPA-11.2.7
         return False
     if not order:
         return True
@@ -58,12 +58,12 @@ def _zone_watermark_ok(
             continue
         free_list = area.free_list
         if any(free_list[mt] for mt in range(gfp.MIGRATE_PCPTYPES)):
-            return True
+            return True  # LPA-11.2.8
         if alloc_flags & gfp.ALLOC_CMA and free_list[gfp.MIGRATE_CMA]:
-            return True
+            return True  # LPA-11.2.8
         if alloc_flags & (gfp.ALLOC_HIGHATOMIC | gfp.ALLOC_OOM) and free_list[gfp.MIGRATE_HIGHATOMIC]:
-            return True
-    return False
+            return True  # LPA-11.2.8
+    return False  # LPA-11.2.8
 
 
 def zone_watermark_fast(
@@ -71,7 +71,7 @@ def zone_watermark_fast(
 ) -> bool:
     """The check in the allocation path, with a short cut for order 0.
 
-    Kernel:  zone_watermark_fast(), mm/page_alloc.c
+    Kernel:  zone_watermark_fast(), mm/page_alloc.c; LPA-11.2
     Status:  source
     Units:   mark is base pages
     Cost:    O(1) for order 0, else O(max_page_order)
@@ -79,9 +79,9 @@ def zone_watermark_fast(
     free_pages = zone_free_pages(zone)
     if not order:
         usable_free = free_pages - min(free_pages, k.calls.zone_watermark_unusable_free(zone, 0, alloc_flags))
-        if usable_free > mark + zone.lowmem_reserve[highest_zoneidx]:
+        if usable_free > mark + zone.lowmem_reserve[highest_zoneidx]:  # LPA-11.2.9
             return True
-    if _zone_watermark_ok(k, zone, order, mark, highest_zoneidx, alloc_flags, free_pages):
+    if _zone_watermark_ok(k, zone, order, mark, highest_zoneidx, alloc_flags, free_pages):  # LPA-11.2.9
         return True
     if (
         not order
@@ -91,7 +91,7 @@ def zone_watermark_fast(
     ):
         # A boost must not make __GFP_HIGH requests fail.
         mark = zone.watermark[gfp.WMARK_MIN]
-        return _zone_watermark_ok(k, zone, order, mark, highest_zoneidx, alloc_flags, free_pages)
+        return _zone_watermark_ok(k, zone, order, mark, highest_zoneidx, alloc_flags, free_pages)  # LPA-11.2.10
     return False
 
 
@@ -100,7 +100,7 @@ def zone_watermark_ok(
 ) -> bool:
     """The check without short cuts.
 
-    Kernel:  zone_watermark_ok(), mm/page_alloc.c
+    Kernel:  zone_watermark_ok(), mm/page_alloc.c; LPA-11.2
     Status:  source
     """
     return _zone_watermark_ok(k, zone, order, mark, highest_zoneidx, alloc_flags, zone_free_pages(zone))
@@ -112,7 +112,7 @@ def zone_watermark_ok(
 def mult_frac(x: int, numer: int, denom: int) -> int:
     """x * numer / denom as the kernel computes it, without overflow of a C long.
 
-    Kernel:  mult_frac(), include/linux/math.h
+    Kernel:  mult_frac(), include/linux/math.h; LPA-11.1.11
     Status:  source
     """
     return x // denom * numer + x % denom * numer // denom
@@ -121,7 +121,7 @@ def mult_frac(x: int, numer: int, denom: int) -> int:
 def nr_free_buffer_pages(k: Kernel) -> int:
     """Pages of the low zones above their high watermarks.
 
-    Kernel:  nr_free_zone_pages(), mm/page_alloc.c
+    Kernel:  nr_free_zone_pages(), mm/page_alloc.c; LPA-11.1.2
     Status:  source
     """
     pages = 0
@@ -129,58 +129,58 @@ def nr_free_buffer_pages(k: Kernel) -> int:
         if zone.idx <= gfp.ZONE_NORMAL:
             high = zone.watermark[gfp.WMARK_HIGH] + zone.watermark_boost
             if zone.managed_pages > high:
-                pages += zone.managed_pages - high
+                pages += zone.managed_pages - high  # LPA-11.1.2
     return pages
 
 
 def calculate_min_free_kbytes(k: Kernel) -> int:
     """min_free_kbytes: the square root rule, raised as a running khugepaged raises it.
 
-    Kernel:  calculate_min_free_kbytes(), mm/page_alloc.c; set_recommended_min_free_kbytes(), mm/khugepaged.c
+    Kernel:  calculate_min_free_kbytes(), mm/page_alloc.c; set_recommended_min_free_kbytes(), mm/khugepaged.c; LPA-11.1
     Status:  source
     Units:   kB
     """
     if k.config.min_free_kbytes is not None:
         return k.config.min_free_kbytes
     lowmem_kbytes = nr_free_buffer_pages(k) * 4
-    min_free = min(max(isqrt(lowmem_kbytes * 16), 128), 262144)
+    min_free = min(max(isqrt(lowmem_kbytes * 16), 128), 262144)  # LPA-11.1.1
     if k.config.khugepaged:
         nr_zones = sum(1 for z in k.zones if z.idx <= gfp.ZONE_NORMAL)
         recommended = k.block_pages * nr_zones * 2
         recommended += k.block_pages * nr_zones * gfp.MIGRATE_PCPTYPES * gfp.MIGRATE_PCPTYPES
         recommended = min(recommended, nr_free_buffer_pages(k) // 20)
-        min_free = max(min_free, recommended * 4)
+        min_free = max(min_free, recommended * 4)  # LPA-11.1.3
     return min_free
 
 
 def setup_per_zone_wmarks(k: Kernel) -> None:
     """Compute every zone's watermarks, then its per-CPU limits, which follow from them.
 
-    Kernel:  __setup_per_zone_wmarks(), mm/page_alloc.c
+    Kernel:  __setup_per_zone_wmarks(), mm/page_alloc.c; LPA-11.1
     Status:  source
     """
-    pages_min = calculate_min_free_kbytes(k) // 4
-    lowmem_pages = sum(z.managed_pages for z in k.zones if z.idx != gfp.ZONE_MOVABLE)
+    pages_min = calculate_min_free_kbytes(k) // 4  # LPA-11.1.4
+    lowmem_pages = sum(z.managed_pages for z in k.zones if z.idx != gfp.ZONE_MOVABLE)  # LPA-11.1.5
     for zone, zone_config in zip(k.zones, k.config.zones, strict=True):
         if zone_config.watermark is not None:
             zone.watermark[:] = zone_config.watermark
             continue
-        share = pages_min * zone.managed_pages // max(lowmem_pages, 1)
+        share = pages_min * zone.managed_pages // max(lowmem_pages, 1)  # LPA-11.1.7
         if zone.idx == gfp.ZONE_MOVABLE:
-            minimum = min(max(zone.managed_pages // 1024, 32), 128)
+            minimum = min(max(zone.managed_pages // 1024, 32), 128)  # LPA-11.1.9
         else:
-            minimum = share
-        distance = max(share >> 2, mult_frac(zone.managed_pages, k.config.watermark_scale_factor, 10000))
+            minimum = share  # LPA-11.1.8
+        distance = max(share >> 2, mult_frac(zone.managed_pages, k.config.watermark_scale_factor, 10000))  # LPA-11.1.11
         zone.watermark_boost = 0
-        zone.watermark[:] = (minimum, minimum + distance, minimum + 2 * distance, minimum + 3 * distance)
+        zone.watermark[:] = (minimum, minimum + distance, minimum + 2 * distance, minimum + 3 * distance)  # LPA-11.1.12
     for zone in k.zones:
-        zone_set_pageset_high_and_batch(k, zone)
+        zone_set_pageset_high_and_batch(k, zone)  # LPA-8.7.9
 
 
 def setup_per_zone_lowmem_reserve(k: Kernel) -> None:
     """How many pages of a lower zone a request that could use a higher zone must leave.
 
-    Kernel:  setup_per_zone_lowmem_reserve(), mm/page_alloc.c
+    Kernel:  setup_per_zone_lowmem_reserve(), mm/page_alloc.c; LPA-11.1.14
     Status:  source
     """
     for node in k.nodes.values():
@@ -193,7 +193,7 @@ def setup_per_zone_lowmem_reserve(k: Kernel) -> None:
             above = 0
             for j in range(i + 1, gfp.MAX_NR_ZONES):
                 above += managed[j]
-                zone.lowmem_reserve[j] = 0 if clear else above // ratio
+                zone.lowmem_reserve[j] = 0 if clear else above // ratio  # LPA-11.1.14
     for zone, zone_config in zip(k.zones, k.config.zones, strict=True):
         if zone_config.lowmem_reserve is not None:
             zone.lowmem_reserve[:] = zone_config.lowmem_reserve
@@ -202,7 +202,7 @@ def setup_per_zone_lowmem_reserve(k: Kernel) -> None:
 def init_per_zone_wmark_min(k: Kernel) -> None:
     """Watermarks, statistics thresholds and reserves, as at boot.
 
-    Kernel:  init_per_zone_wmark_min(), mm/page_alloc.c
+    Kernel:  init_per_zone_wmark_min(), mm/page_alloc.c; LPA-12.0.10
     Status:  source
     """
     setup_per_zone_wmarks(k)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """list_head: the kernel's doubly linked list, as an ordered set of PFNs.
 
-The *head* end is what the allocator takes next (LPA-2.0.5).  Everything is O(1) except
+The *head* end is what the allocator takes next (LPA-2.0.18).  Everything is O(1) except
 iteration, which goes from head to tail.  An ``OrderedDict`` and not a ``dict``: a dict used as a queue
 skips over its deleted entries again and again and turns quadratic.
 

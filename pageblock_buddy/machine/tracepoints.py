@@ -42,15 +42,16 @@ class Tracer(Protocol):
 class EventLog:
     """Collects events in the recordings' form.
 
-    ``inner`` has zlock, drain, frag and call events in order; alloc, free and
-    freeb repeat the operation itself and are kept only with ``outer=True``.
+    ``events`` has the zlock, drain, frag and call events in order.  alloc, free and freeb
+    repeat the operation itself: they are counted in ``outer_count``, and kept only with ``outer=True``.
     """
 
-    __slots__ = ("events", "outer")
+    __slots__ = ("events", "outer", "outer_count")
 
     def __init__(self, *, outer: bool = False) -> None:
         self.events: list[Event] = []
         self.outer = outer
+        self.outer_count = 0
 
     def take(self) -> list[Event]:
         """The events since the last take()."""
@@ -58,14 +59,17 @@ class EventLog:
         return events
 
     def mm_page_alloc(self, cpu: int, pfn: int | None, order: int, gfp: int, mt: int) -> None:
+        self.outer_count += 1
         if self.outer:
             self.events.append(("alloc", cpu, order, gfp, mt, -1 if pfn is None else pfn))
 
     def mm_page_free(self, cpu: int, pfn: int, order: int) -> None:
+        self.outer_count += 1
         if self.outer:
             self.events.append(("free", cpu, order, pfn))
 
     def mm_page_free_batched(self, cpu: int, pfn: int) -> None:
+        self.outer_count += 1
         if self.outer:
             self.events.append(("freeb", cpu, pfn))
 

@@ -63,8 +63,8 @@ class Kernel:
         )
         self.nr_pcp_lists = calls.nr_pcp_lists(self)
         self.mem_map = new_column(config.end_pfn)
-        self.pageblock_flags = new_column((config.end_pfn >> config.pageblock_order) + 1)
-        self.nr_movable: dict[int, int] = {}
+        self.pageblock_flags = new_column((config.end_pfn >> config.pageblock_order) + 1)  # LPA-2.0.4
+        self.nr_movable: dict[int, int] = {}  # LPA-2.0.15
         self.page_refs: dict[int, int] = {}
         self.pgalloc = [0] * gfp.MAX_NR_ZONES
         self.pgfree = 0
@@ -96,7 +96,7 @@ class Kernel:
 def page_zone(k: Kernel, pfn: int) -> Zone:
     """The zone of a page.  BadArgument for a PFN outside all zones.  O(log zones).
 
-    Kernel:  page_zone(), include/linux/mm.h
+    Kernel:  page_zone(), include/linux/mm.h; LPA-2.0.1
     Status:  source
     """
     index = bisect_right(k.zone_starts, pfn) - 1

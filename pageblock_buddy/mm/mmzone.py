@@ -24,8 +24,9 @@ class FreeArea:
     __slots__ = ("free_list", "nr_free")
 
     def __init__(self) -> None:
+        # LPA-2.0.2, LPA-2.0.18
         self.free_list: tuple[ListHead, ...] = tuple(ListHead() for _ in range(gfp.MIGRATE_TYPES))
-        self.nr_free = 0
+        self.nr_free = 0  # LPA-2.0.3, LPA-14.0.8
 
 
 class PerCpuPages:
@@ -54,13 +55,13 @@ class PerCpuPages:
     def __init__(self, machine: Machine, cpu: int, nr_lists: int) -> None:
         self.cpu = cpu
         self.lock = Spinlock(machine, "pcp->lock")
-        # The boot pageset: every free is flushed at once, every refill is one page (LPA-8.7.8).
+        # The boot pageset: every free is flushed at once, every refill is one page (LPA-8.7.11).
         self.count = 0
-        self.high = 0
+        self.high = 0  # LPA-8.7.10
         self.high_min = 0
         self.high_max = 0
-        self.batch = 1
-        self.flags = 0
+        self.batch = 1  # LPA-8.7.11
+        self.flags = 0  # LPA-2.0.16
         self.alloc_factor = 0
         self.expire = 0
         self.free_count = 0
@@ -77,7 +78,7 @@ class PerCpuZonestat:
 
     def __init__(self) -> None:
         self.stat_threshold = 0
-        self.nr_free_pages_diff = 0
+        self.nr_free_pages_diff = 0  # LPA-2.0.12
 
 
 class Zone:
@@ -118,19 +119,19 @@ class Zone:
         self.node = node
         self.idx = idx
         self.name = gfp.ZONE_NAMES[idx]
-        self.zone_start_pfn = start_pfn
+        self.zone_start_pfn = start_pfn  # LPA-2.0.1
         self.spanned_pages = spanned
         self.end_pfn = start_pfn + spanned
         self.present_pages = 0
         self.managed_pages = 0
-        self.watermark = [0, 0, 0, 0]
+        self.watermark = [0, 0, 0, 0]  # LPA-2.0.7
         self.watermark_boost = 0
         self.lowmem_reserve = [0] * gfp.MAX_NR_ZONES
         self.flags = 0
-        self.nr_free_pages = 0
+        self.nr_free_pages = 0  # LPA-2.0.12
         self.nr_free_cma = 0
-        self.nr_reserved_highatomic = 0
-        self.nr_free_highatomic = 0
+        self.nr_reserved_highatomic = 0  # LPA-2.0.8
+        self.nr_free_highatomic = 0  # LPA-2.0.9
         self.percpu_drift_mark = 0
         self.lock = Spinlock(machine, "zone->lock")
         self.free_area: tuple[FreeArea, ...] = tuple(FreeArea() for _ in range(max_page_order + 1))
@@ -163,7 +164,7 @@ class Node:
 def wmark_pages(zone: Zone, index: int) -> int:
     """A watermark including the boost, in pages.
 
-    Kernel:  wmark_pages(), include/linux/mmzone.h
+    Kernel:  wmark_pages(), include/linux/mmzone.h; LPA-11.1.15
     Status:  source
     """
-    return zone.watermark[index] + zone.watermark_boost  # LPA-11.1.7
+    return zone.watermark[index] + zone.watermark_boost  # LPA-11.1.15

@@ -18,12 +18,12 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
-PG_BUDDY: Final = 0x80
+PG_BUDDY: Final = 0x80  # LPA-2.0.13
 PG_PCP: Final = 0x40
 PG_ALLOCATED: Final = 0x20
 PG_COMPOUND: Final = 0x10
 PG_ORDER_MASK: Final = 0x0F
-PG_NONE: Final = 0x00
+PG_NONE: Final = 0x00  # LPA-4.1.2
 
 #: A column of bytes.  Both kinds index to int and take int.
 Column = bytearray | mmap.mmap

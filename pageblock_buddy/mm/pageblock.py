@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def get_pageblock_migratetype(k: Kernel, pfn: int) -> int:
     """The type of the pageblock of ``pfn``.
 
-    Kernel:  get_pfnblock_migratetype(), mm/page_alloc.c
+    Kernel:  get_pfnblock_migratetype(), mm/page_alloc.c; LPA-2.0.4
     Status:  source
     """
     return k.pageblock_flags[pfn >> k.pageblock_order]
@@ -24,7 +24,7 @@ def get_pageblock_migratetype(k: Kernel, pfn: int) -> int:
 def set_pageblock_migratetype(k: Kernel, pfn: int, mt: int) -> None:
     """Set the type of the pageblock of ``pfn``.
 
-    Kernel:  set_pageblock_migratetype(), mm/page_alloc.c
+    Kernel:  set_pageblock_migratetype(), mm/page_alloc.c; LPA-2.0.4, LPA-2.0.5
     Status:  source
     """
     k.pageblock_flags[pfn >> k.pageblock_order] = mt
@@ -33,7 +33,7 @@ def set_pageblock_migratetype(k: Kernel, pfn: int, mt: int) -> None:
 def pageblock_start_pfn(k: Kernel, pfn: int) -> int:
     """First PFN of the pageblock of ``pfn``.
 
-    Kernel:  pageblock_start_pfn(), include/linux/pageblock-flags.h
+    Kernel:  pageblock_start_pfn(), include/linux/pageblock-flags.h; LPA-1.0.6
     Status:  source
     """
     return pfn & -k.block_pages

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def mod_zone_free_pages(k: Kernel, zone: Zone, delta: int) -> None:
     """Change NR_FREE_PAGES by ``delta`` pages.
 
-    Kernel:  __mod_zone_page_state(zone, NR_FREE_PAGES, delta), mm/vmstat.c
+    Kernel:  __mod_zone_page_state(zone, NR_FREE_PAGES, delta), mm/vmstat.c; LPA-14.0.1, LPA-14.0.2
     Status:  source
     Units:   delta is base pages
     Cost:    O(1)
@@ -30,7 +30,7 @@ def mod_zone_free_pages(k: Kernel, zone: Zone, delta: int) -> None:
     stat = zone.per_cpu_zonestats[k.machine.cpu]
     diff = stat.nr_free_pages_diff + delta  # LPA-14.0.2
     if diff > stat.stat_threshold or -diff > stat.stat_threshold:
-        zone.nr_free_pages += diff  # LPA-14.0.3
+        zone.nr_free_pages += diff  # LPA-14.0.2
         diff = 0
     stat.nr_free_pages_diff = diff
 
@@ -38,10 +38,10 @@ def mod_zone_free_pages(k: Kernel, zone: Zone, delta: int) -> None:
 def zone_free_pages(zone: Zone) -> int:
     """The counter that watermark checks see: without the diffs, never negative.
 
-    Kernel:  zone_page_state(zone, NR_FREE_PAGES), include/linux/vmstat.h
+    Kernel:  zone_page_state(zone, NR_FREE_PAGES), include/linux/vmstat.h; LPA-11.2.12, LPA-14.0.5
     Status:  source
     """
-    free = zone.nr_free_pages
+    free = zone.nr_free_pages  # LPA-11.2.12, LPA-14.0.5
     return free if free > 0 else 0
 
 
@@ -53,19 +53,19 @@ def zone_free_pages_exact(zone: Zone) -> int:
 def calculate_normal_threshold(k: Kernel, zone: Zone) -> int:
     """How far a CPU's diff may run before it is folded, in pages.
 
-    Kernel:  calculate_normal_threshold(), mm/vmstat.c
+    Kernel:  calculate_normal_threshold(), mm/vmstat.c; LPA-14.0.3
     Status:  source
     """
     if k.config.vm_stat_threshold is not None:
         return k.config.vm_stat_threshold
     mem = zone.managed_pages >> 15  # 128 MiB units
-    return min(125, 2 * k.config.nr_cpus.bit_length() * (1 + mem.bit_length()))  # LPA-14.0.4
+    return min(125, 2 * k.config.nr_cpus.bit_length() * (1 + mem.bit_length()))  # LPA-14.0.3
 
 
 def refresh_zone_stat_thresholds(k: Kernel) -> None:
     """Set every zone's threshold and its drift mark.
 
-    Kernel:  refresh_zone_stat_thresholds(), mm/vmstat.c
+    Kernel:  refresh_zone_stat_thresholds(), mm/vmstat.c; LPA-14.0.3
     Status:  source
     """
     for zone in k.zones:
@@ -85,7 +85,7 @@ def refresh_cpu_vm_stats(k: Kernel, do_pagesets: bool) -> None:
 
     An idle CPU calls this without page lists (quiet_vmstat), the vmstat worker with them.
 
-    Kernel:  refresh_cpu_vm_stats(), mm/vmstat.c
+    Kernel:  refresh_cpu_vm_stats(), mm/vmstat.c; LPA-14.0.4, LPA-8.8.1, LPA-8.8.5
     Status:  source
     Locks:   takes pcp.lock, zone.lock (only with do_pagesets)
     """
@@ -93,14 +93,14 @@ def refresh_cpu_vm_stats(k: Kernel, do_pagesets: bool) -> None:
     for zone in k.zones:
         stat = zone.per_cpu_zonestats[cpu]
         changed = stat.nr_free_pages_diff != 0
-        zone.nr_free_pages += stat.nr_free_pages_diff  # LPA-14.0.5
+        zone.nr_free_pages += stat.nr_free_pages_diff  # LPA-14.0.4
         stat.nr_free_pages_diff = 0
         if not do_pagesets:
             continue
         pcp = zone.per_cpu_pageset[cpu]
         if changed:
             pcp.expire = 3
-        k.calls.decay_pcp_high(k, zone, pcp)
+        k.calls.decay_pcp_high(k, zone, pcp)  # LPA-8.8.1
         if not pcp.expire or not pcp.count:
             continue
         if zone.node == k.config.cpu_node[cpu]:

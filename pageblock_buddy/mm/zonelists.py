@@ -23,7 +23,7 @@ _LOAD_SCALE = 1024
 def node_distance(distance: Sequence[Sequence[int]] | None, a: int, b: int) -> int:
     """The SLIT distance of two nodes; without a table 10 to itself and 20 to others.
 
-    Kernel:  node_distance(), arch/x86/mm/numa.c
+    Kernel:  node_distance(), arch/x86/mm/numa.c; LPA-9.1.6
     Status:  source
     """
     if distance is not None:
@@ -40,7 +40,7 @@ def find_next_best_node(
 ) -> int:
     """The nearest of the candidates; of equally near ones a later node, without CPUs, least loaded.
 
-    Kernel:  find_next_best_node(), mm/page_alloc.c
+    Kernel:  find_next_best_node(), mm/page_alloc.c; LPA-9.1.6
     Status:  source
     """
     if nid in candidates:
@@ -53,7 +53,7 @@ def find_next_best_node(
             value += PENALTY_FOR_NODE_WITH_CPUS
         return value * _LOAD_SCALE + node_load[other]
 
-    return min(candidates, key=cost)
+    return min(candidates, key=cost)  # LPA-9.1.6
 
 
 def node_orders(
@@ -64,7 +64,7 @@ def node_orders(
     The first node of each group of equally distant ones gets a load, so that the next node
     that looks starts with another one.
 
-    Kernel:  build_zonelists(), mm/page_alloc.c
+    Kernel:  build_zonelists(), mm/page_alloc.c; LPA-9.1.6
     Status:  source
     """
     with_memory = [n.nid for n in nodes if any(z is not None and z.present_pages for z in n.node_zones)]
@@ -90,7 +90,7 @@ def build_zonelists(
 ) -> None:
     """Fill every node's zonelists.
 
-    Kernel:  __build_all_zonelists(), mm/page_alloc.c
+    Kernel:  __build_all_zonelists(), mm/page_alloc.c; LPA-9.1.5, LPA-9.1.6
     Status:  source
     """
     by_nid = {node.nid: node for node in nodes}
@@ -106,7 +106,7 @@ def build_zonelists(
 def _zonelist(nodes: Sequence[Node], highest_zoneidx: int) -> tuple[Zone, ...]:
     """Populated zones up to ``highest_zoneidx``: node by node, each node's highest zone first."""
     zones = []
-    for node in nodes:  # LPA-9.1.6
+    for node in nodes:
         for zone in reversed(node.node_zones[: highest_zoneidx + 1]):  # LPA-9.1.5
             if zone is not None and zone.present_pages:
                 zones.append(zone)

@@ -9,6 +9,8 @@ from pageblock_buddy.config import MAX_CPUS, Config, ZoneConfig
 from pageblock_buddy.errors import ConfigError, InputError
 from pageblock_buddy.mm.calls import Calls
 from pageblock_buddy.mm.kernel import Kernel
+from pageblock_buddy.recording.reader import Meta
+from pageblock_buddy.recording.topology import first_guess
 from pageblock_buddy.snapshot import load_zone
 
 JsonObject = dict[str, Any]
@@ -45,7 +47,7 @@ def cpus_of(zones: list[JsonObject]) -> list[int]:
     return sorted(found)
 
 
-def config_of_snapshot(zones: list[JsonObject], cpu_node: tuple[int, ...]) -> Config:
+def config_of_snapshot(zones: list[JsonObject], cpu_node: tuple[int, ...], distance: Any = None) -> Config:
     """The machine that a snapshot was taken on.  Limits and marks are in the snapshot itself."""
     try:
         return Config(
@@ -57,9 +59,22 @@ def config_of_snapshot(zones: list[JsonObject], cpu_node: tuple[int, ...]) -> Co
             cpu_node=cpu_node,
             pageblock_order=zones[0]["pageblock_order"],
             max_page_order=zones[0]["max_order"],
+            node_distance=None if distance is None else tuple(tuple(row) for row in distance),
         )
     except ConfigError as error:
         raise InputError(f"the snapshot's machine is impossible: {error.message}") from None
+    except TypeError:
+        raise InputError("meta: node_distance is not a table of numbers") from None
+
+
+def told_cpu_nodes(meta: Meta, nr_cpus: int) -> tuple[int, ...] | None:
+    """The node of each CPU if the recording's meta line says it (docs/formats.md), else None."""
+    told = meta.raw.get("cpu_node")
+    if told is None:
+        return None
+    if not isinstance(told, list) or len(told) != nr_cpus or not all(type(n) is int for n in told):
+        raise InputError(f"meta: cpu_node is not a list of {nr_cpus} nodes")
+    return tuple(told)
 
 
 def boot_from_snapshot(zones: list[JsonObject], calls: Calls, config: Config) -> Kernel:
@@ -70,3 +85,13 @@ def boot_from_snapshot(zones: list[JsonObject], calls: Calls, config: Config) ->
             raise InputError("the zones disagree about pageblock_order or max_order")
         load_zone(k, zone, state)
     return k
+
+
+def boot_recording(record: object, meta: Meta, calls: Calls, cpu_node: tuple[int, ...] | None) -> Kernel:
+    """Boot from a snapshot line.  ``cpu_node`` None: what meta says, else the first guess.  Errors: InputError."""
+    zones = snapshot_zones(record)
+    if cpu_node is None:
+        nr_cpus = cpus_of(zones)[-1] + 1
+        cpu_node = told_cpu_nodes(meta, nr_cpus) or first_guess(zones, nr_cpus)
+    config = config_of_snapshot(zones, cpu_node, meta.raw.get("node_distance"))
+    return boot_from_snapshot(zones, calls, config)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which node each CPU is on, as far as a snapshot tells.
+
+A snapshot has zones with nodes and page lists with CPUs, but nothing that joins them.  What it has is
+how many CPUs each node has: high_max is an eighth of the zone, divided by the CPUs of its node (LPA-8.7.4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+JsonObject = dict[str, Any]
+
+
+def cpus_per_node(zones: list[JsonObject], nr_cpus: int) -> dict[int, int]:
+    """CPUs of each node that has memory, from the largest of its zones.
+
+    A node without CPUs divides by all CPUs instead; it is given 0 when the numbers say so.  With
+    percpu_pagelist_high_fraction the result means nothing, but it is a first guess only.
+    """
+    counts: dict[int, int] = {}
+    for nid in sorted({int(zone["node"]) for zone in zones}):
+        largest = max((z for z in zones if z["node"] == nid), key=lambda z: int(z.get("managed", 0)))
+        pcps = largest.get("pcp") or [{}]
+        high_max = pcps[0].get("high_max") or 1
+        counts[nid] = max(round(int(largest.get("managed", 0)) / 8 / high_max), 1)
+    for nid in reversed(counts):
+        if sum(counts.values()) > nr_cpus and counts[nid] == nr_cpus:
+            counts[nid] = 0
+    return counts
+
+
+def first_guess(zones: list[JsonObject], nr_cpus: int) -> tuple[int, ...]:
+    """The node of each CPU if CPUs are numbered node by node.
+
+    CPUs that no node with memory accounts for are on a node without memory, behind the last one.
+    """
+    counts = cpus_per_node(zones, nr_cpus)
+    nodes = [nid for nid, count in counts.items() for _ in range(count)]
+    nodes += [max(counts) + 1] * nr_cpus
+    return tuple(nodes[:nr_cpus])

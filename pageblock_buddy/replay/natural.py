@@ -1,0 +1,499 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Replay of a natural run: everything is compared, and three causes may bring it back into step.
+
+Changes that leave no event (recordings' README, note 5) *resynchronise*:
+
+- an idle CPU folds its free_diff into the counter;
+- an interrupt frees or allocates while its own CPU holds pcp->lock: the trylock fails, and
+  the page goes to (or comes from) the zone;
+- kswapd takes the watermark boost away.
+
+Two things are *input* that the event log does not settle: in which order an operation and an interrupt (or
+another CPU) that came between its first and last event took effect, and the node that a NUMA request preferred.  Where
+the obvious reading disagrees the replayer tries the other ones.
+
+At a difference it looks for the one such cause that explains it: it goes back to the state before the suspected
+operation, performs it as if that had happened, and accepts the cause only if the difference is gone.
+Each accepted cause is counted; whatever no cause explains is a mismatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pageblock_buddy import gfp as g
+from pageblock_buddy.errors import CallerError, InputError, ModelBug
+from pageblock_buddy.linux_6_12 import alloc, drain, free
+from pageblock_buddy.machine.cpu import Context
+from pageblock_buddy.machine.tracepoints import EventLog
+from pageblock_buddy.mm.kernel import Kernel, page_zone
+from pageblock_buddy.mm.mmzone import Zone
+from pageblock_buddy.mm.page import PG_ALLOCATED, PG_NONE
+from pageblock_buddy.mm.vmstat import zone_free_pages_exact
+from pageblock_buddy.recording.machine_of import boot_recording
+from pageblock_buddy.recording.reader import RecordingReader
+from pageblock_buddy.replay.compare import event_difference, first_difference
+from pageblock_buddy.replay.natural_items import natural_operations
+from pageblock_buddy.replay.result import INFERRED_INPUTS, RESYNC_CAUSES, Mismatch, Operation, ReplayResult
+from pageblock_buddy.snapshot import clone, zone_to_dict
+from pageblock_buddy.variants import Variant
+
+#: Operations between two saved states.
+_CHECKPOINT = 4000
+#: Suspects tried for one difference that concern none of the pages in it.
+_MAX_UNRELATED = 6
+#: How far back a free that waited for zone->lock may be logged, in operations.
+_LATE_WINDOW = 64
+#: Input, not outcome: the pages of a block that are on an LRU list (no event reports them).
+_NOT_THE_ALLOCATORS = ("block_lru",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """Something that the log does not say: what happened, at which operation (its index), and to whom.
+
+    ``subject`` is a CPU (idle-fold), the place of a zone (boost-cleared), a node (preferred-node), or the index of the
+    operation before which this one took effect (order).
+    """
+
+    kind: str
+    index: int
+    subject: int = 0
+
+
+class _Step:
+    """Performs operations of a natural run on a model."""
+
+    def __init__(self, k: Kernel) -> None:
+        self.k = k
+        self.log = EventLog()
+        k.trace = self.log
+
+    def perform(self, operation: Operation, lost_trylock: bool, node: int | None) -> int | list[int] | None:
+        """Let the model answer.  ``node`` None: the CPU's.  Errors: CallerError if it refuses."""
+        k = self.k
+        if not 0 <= operation.cpu < k.machine.nr_cpus:
+            raise CallerError(f"CPU {operation.cpu} is not online")
+        k.machine.cpu = operation.cpu
+        k.machine.context = Context.SOFTIRQ if operation.in_irq else Context.TASK
+        held: list[Zone] = []
+        if lost_trylock:
+            # The interrupted code holds its pcp->lock in the zone that matters; hold all of them.
+            held = [z for z in k.zones if z.per_cpu_pageset[operation.cpu].lock.trylock()]
+        try:
+            return self._dispatch(operation, k.config.cpu_node[operation.cpu] if node is None else node)
+        finally:
+            for zone in held:
+                zone.per_cpu_pageset[operation.cpu].lock.unlock()
+
+    def _dispatch(self, operation: Operation, node: int) -> int | list[int] | None:
+        k = self.k
+        match operation.kind:
+            case "alloc":
+                _check_request(k, operation.gfp, operation.order)
+                pfn = alloc._alloc_pages(k, operation.gfp, operation.order, node)
+                return -1 if pfn is None else pfn
+            case "bulk":
+                _check_request(k, operation.gfp, 0)
+                slots: list[int | None] = [None] * min(operation.nr_pages, 1 << 16)
+                alloc.alloc_pages_bulk(k, operation.gfp, node, slots)
+                return [pfn for pfn in slots if pfn is not None]
+            case "free":
+                self._adopt(operation)
+                k.calls._free_frozen_pages(k, operation.pfn, operation.order)
+            case "prepare":
+                self._adopt(operation)
+                free.free_pages_prepare(k, operation.pfn, operation.order)
+            case "commit":
+                self._commit(operation)
+            case _:
+                self._call(operation)
+        return None
+
+    def _adopt(self, operation: Operation) -> None:
+        """A page that was allocated before the recording began becomes an allocation of the order it is freed with."""
+        k, pfn, order = self.k, operation.pfn, operation.order
+        if not 0 <= order <= k.config.max_page_order or pfn < 0 or pfn % (1 << order):
+            raise CallerError(f"pfn {pfn} is not the first page of a block of order {order}")
+        page_zone(k, pfn + (1 << order) - 1)
+        if k.mem_map[pfn] == PG_NONE and free.covering_block(k, pfn) is None:
+            k.mem_map[pfn] = PG_ALLOCATED | order
+
+    def _commit(self, operation: Operation) -> None:
+        """The second phase of free_unref_folios() for one folio."""
+        k = self.k
+        zone = page_zone(k, operation.pfn)
+        mt = k.calls.get_pageblock_migratetype(k, operation.pfn)
+        pcp = zone.per_cpu_pageset[operation.cpu]
+        if not pcp.lock.trylock():
+            raise CallerError("a batched free enters a per-CPU list whose lock is held")
+        k.calls.free_frozen_page_commit(
+            k, zone, pcp, operation.pfn, mt if mt < g.MIGRATE_PCPTYPES else g.MIGRATE_MOVABLE, operation.order
+        )
+        pcp.lock.unlock()
+
+    def _call(self, operation: Operation) -> None:
+        k = self.k
+        match operation.name:
+            case "drain_local_pages":
+                drain.drain_local_pages(k)
+            case "drain_all_pages":
+                drain.drain_all_pages(k)
+            case _:
+                # decay_pcp_high and drain_zone_pages name their zone by its index alone
+                entry = k.calls.decay_pcp_high if operation.name == "decay_pcp_high" else k.calls.drain_zone_pages
+                for zone in k.zones:
+                    if zone.idx == operation.order:
+                        entry(k, zone, zone.per_cpu_pageset[operation.cpu])
+                        break
+        # The call's own event is what the operation was made from.
+        self.log.events = [event for event in self.log.events if event[0] != "call"]
+
+
+def _check_request(k: Kernel, gfp: int, order: int) -> None:
+    if not 0 <= order <= k.config.max_page_order or g.GFP_ZONE_TABLE[gfp & g.GFP_ZONEMASK] is None:
+        raise CallerError(f"no such request: gfp {gfp:#x}, order {order}")
+    if gfp & g.GFP_MOVABLE_MASK == g.GFP_MOVABLE_MASK:
+        raise CallerError(f"gfp {gfp:#x} is both movable and reclaimable")
+
+
+class NaturalReplay:
+    """Replays a natural recording.
+
+    ``operations`` are in order of effect.  ``run()`` drives; ``result`` is complete when it ends.
+    """
+
+    def __init__(self, reader: RecordingReader, variant: Variant, cpu_node: tuple[int, ...] | None = None) -> None:
+        self.reader = reader
+        self.result = ReplayResult(recording=reader.name, variant=variant.name)
+        items = iter(reader)
+        first = next(items, None)
+        if first is None:
+            raise reader.error("the recording has no snapshot")
+        try:
+            kernel = boot_recording(first[1], reader.meta, variant.calls, cpu_node)
+        except InputError as error:
+            raise reader.error(error.message, first[0]) from None
+        self.operations, self.last_line, self.last_snapshot = natural_operations(reader, items)
+        self.step = _Step(kernel)
+        self.causes: dict[_Cause, None] = {}
+        self._by_operation: dict[int, list[_Cause]] = {}
+        self._checkpoints: list[Kernel] = []
+        self._at = 0
+
+    # --- performing ----------------------------------------------------------------------------
+
+    def _rewind(self, at: int) -> None:
+        """Go back to the state before operation ``at``, performing again what lies behind the saved state."""
+        number = min(at // _CHECKPOINT, len(self._checkpoints) - 1)
+        del self._checkpoints[number + 1 :]
+        self.step = _Step(clone(self._checkpoints[number]))
+        self._at = number * _CHECKPOINT
+        while self._at < at:
+            self._perform_next()
+
+    def _perform_next(self) -> Mismatch | None:
+        """Perform the next operation and compare.  Returns the first difference or None."""
+        at = self._at
+        if at % _CHECKPOINT == 0 and at // _CHECKPOINT == len(self._checkpoints):
+            self._checkpoints.append(clone(self.step.k))
+        operation = self.operations[at]
+        lost, node = False, None
+        for cause in self._by_operation.get(operation.index, ()):
+            lost = lost or cause.kind == "lost-trylock"
+            if cause.kind == "preferred-node":
+                node = cause.subject
+            self._apply(cause)
+        self._at = at + 1
+        try:
+            got = self.step.perform(operation, lost, node)
+        except (CallerError, ModelBug) as error:
+            self.step.log.take()
+            return _mismatch(operation, operation.lineno, "refused", operation.expected, error.message)
+        difference = event_difference(operation.events, self.step.log.take(), operation.lineno)
+        if difference is not None:
+            line, expected, mine = difference
+            return _mismatch(operation, line, "event", expected, mine)
+        if got != operation.expected:
+            return _mismatch(operation, operation.lineno, "pfn", operation.expected, got)
+        return None
+
+    def _apply(self, cause: _Cause) -> None:
+        k = self.step.k
+        if cause.kind == "boost-cleared":
+            k.zones[cause.subject].watermark_boost = 0
+        elif cause.kind == "idle-fold":
+            for zone in k.zones:
+                stat = zone.per_cpu_zonestats[cause.subject]
+                zone.nr_free_pages += stat.nr_free_pages_diff
+                stat.nr_free_pages_diff = 0
+
+    # --- explaining a difference ---------------------------------------------------------------
+
+    def _place(self, index: int) -> int:
+        """Where the operation with this index stands now."""
+        return next(at for at, operation in enumerate(self.operations) if operation.index == index)
+
+    def _accept(self, cause: _Cause) -> int:
+        """Take a cause as given.  Returns the place from which on the run changes."""
+        self.causes[cause] = None
+        self._by_operation.setdefault(cause.index, []).append(cause)
+        at = self._place(cause.index)
+        if cause.kind != "order":
+            return at
+        operation = self.operations.pop(at)
+        to = self._place(cause.subject)
+        self.operations.insert(to, operation)
+        return min(at, to)
+
+    def _withdraw(self, cause: _Cause, place: int) -> None:
+        """Undo _accept(); ``place`` is where the operation stood."""
+        del self.causes[cause]
+        self._by_operation[cause.index].remove(cause)
+        if cause.kind == "order":
+            self.operations.insert(place, self.operations.pop(self._place(cause.index)))
+
+    def _on_cpu(self, at: int, direction: int) -> int | None:
+        """The place of the next (or, -1, previous) operation on the same CPU as the one at ``at``."""
+        cpu = self.operations[at].cpu
+        at += direction
+        while 0 <= at < len(self.operations):
+            if self.operations[at].cpu == cpu:
+                return at
+            at += direction
+        return None
+
+    def _suspects(self, at: int, pages: set[int]) -> Iterator[_Cause]:
+        """Causes that could explain a difference at operation ``at``, likeliest first.
+
+        Orders of effect come first: a wrong one shows soon, and a lost trylock still explains it then.
+        """
+        end = len(self.operations)
+        if at < end:
+            yield from self._nested_before(at)
+            yield from self._late_frees(at)
+        near: list[_Cause] = []
+        others: list[_Cause] = []
+        for earlier in range(min(at, end - 1), -1, -1):
+            operation = self.operations[earlier]
+            # An idle CPU holds no lock that an interrupt could find taken, and is in no operation.
+            if not operation.in_irq or operation.idle or operation.kind not in ("free", "alloc", "bulk"):
+                continue
+            lost = _Cause("lost-trylock", operation.index)
+            if operation.pfn in pages or earlier == at:
+                yield from self._around(earlier)
+                yield lost
+            elif any(operation.pfn >> g.MAX_PAGE_ORDER == page >> g.MAX_PAGE_ORDER for page in pages):
+                near.append(lost)
+            elif len(others) < _MAX_UNRELATED:
+                others.append(lost)
+        yield from near
+        yield from others
+        if at < end:
+            yield from self._silent_changes(at)
+
+    def _nested_before(self, at: int) -> Iterator[_Cause]:
+        """The operation took its page before the interrupts that are logged before its event."""
+        operation = self.operations[at]
+        interrupts = []
+        earlier = self._on_cpu(at, -1)
+        while earlier is not None and self.operations[earlier].in_irq and not operation.in_irq:
+            interrupts.append(self.operations[earlier].index)
+            earlier = self._on_cpu(earlier, -1)
+        for index in reversed(interrupts):
+            yield _Cause("order", operation.index, index)
+
+    def _around(self, at: int) -> Iterator[_Cause]:
+        """An interrupt's operation before the free that it interrupted, and behind the allocation."""
+        before, behind = self._on_cpu(at, -1), self._on_cpu(at, 1)
+        if before is not None and self.operations[before].kind == "free" and not self.operations[before].in_irq:
+            yield _Cause("order", self.operations[at].index, self.operations[before].index)
+        while behind is not None and self.operations[behind].in_irq:
+            behind = self._on_cpu(behind, 1)
+        if behind is not None and self.operations[behind].kind in ("alloc", "bulk"):
+            yield _Cause("order", self.operations[behind].index, self.operations[at].index)
+
+    def _late_frees(self, at: int) -> Iterator[_Cause]:
+        """A free to the zone on another CPU, logged before this operation, that got zone->lock after it."""
+        k = self.step.k
+        if at + 1 >= len(self.operations) or not self.operations[at].events:
+            return
+        for earlier in range(at - 1, max(at - _LATE_WINDOW, -1), -1):
+            operation = self.operations[earlier]
+            if operation.kind != "free" or operation.cpu == self.operations[at].cpu:
+                continue
+            following = self._on_cpu(earlier, 1)
+            if not k.calls.pcp_allowed_order(k, operation.order) and (following is None or following > at):
+                yield _Cause("order", operation.index, self.operations[at + 1].index)
+
+    def _silent_changes(self, at: int) -> Iterator[_Cause]:
+        """Changes of the counters and marks right before this operation, and its node."""
+        k = self.step.k
+        operation = self.operations[at]
+        if operation.kind in ("alloc", "bulk"):
+            for nid in k.nodes:
+                if nid != k.config.cpu_node[operation.cpu]:
+                    yield _Cause("preferred-node", operation.index, nid)
+        for place, zone in enumerate(k.zones):
+            if zone.watermark_boost:
+                yield _Cause("boost-cleared", operation.index, place)
+        for cpu in range(k.machine.nr_cpus):
+            if any(zone.per_cpu_zonestats[cpu].nr_free_pages_diff for zone in k.zones):
+                yield _Cause("idle-fold", operation.index, cpu)
+
+    def _try(self, cause: _Cause, until: int) -> bool:
+        """Whether, with this cause, all operations up to place ``until`` agree.  If not, it is withdrawn."""
+        if cause in self.causes:
+            return False
+        place = self._place(cause.index)
+        self._rewind(self._accept(cause))
+        while self._at <= until:
+            if self._perform_next() is not None:
+                self._withdraw(cause, place)
+                return False
+        return True
+
+    def _explain(self, at: int, mismatch: Mismatch) -> bool:
+        """Find a cause after which operation ``at`` agrees; the model then stands behind it."""
+        suspects = list(self._suspects(at, _pages_of(mismatch)))
+        return any(self._try(cause, at) for cause in suspects)
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def _final_difference(self) -> Mismatch | None:
+        """Compare the last snapshot, after what the kernel changed silently: folded diffs, cleared boosts."""
+        k = self.step.k
+        self._final_folds = self._final_boosts = 0
+        for zone in k.zones:
+            state = self._recorded_zone(zone)
+            self._final_folds += _fold_as_recorded(k, zone, state)
+            if zone.watermark_boost and state.get("boost") == 0:
+                zone.watermark_boost = 0
+                self._final_boosts += 1
+        mine = {
+            "t": "snap",
+            "op": 1,
+            "nev": self.reader.meta.events,
+            "zones": [zone_to_dict(k, zone) for zone in k.zones],
+        }
+        found = first_difference(self.last_snapshot, mine, ignore=_NOT_THE_ALLOCATORS)
+        if found is None:
+            return None
+        path, expected, got = found
+        return Mismatch(self.last_line, self.reader.meta.events, path, expected, got, "snapshot")
+
+    def _recorded_zone(self, zone: Zone) -> dict[str, Any]:
+        states = self.last_snapshot.get("zones")
+        if not isinstance(states, list):
+            return {}
+        for state in states:
+            if isinstance(state, dict) and (state.get("node"), state.get("zone")) == (zone.node, zone.idx):
+                return state
+        return {}
+
+    def _misplaced(self) -> set[int]:
+        """PFNs that are on a per-CPU list of the model or of the recording, but not of both."""
+        moved: set[int] = set()
+        for zone in self.step.k.zones:
+            pcps = self._recorded_zone(zone).get("pcp")
+            for pcp, entry in zip(zone.per_cpu_pageset, pcps if isinstance(pcps, list) else [], strict=False):
+                lists = entry.get("lists") if isinstance(entry, dict) else None
+                for mine, theirs in zip(pcp.lists, lists if isinstance(lists, list) else [], strict=False):
+                    moved ^= set(mine) ^ {pfn for pfn in theirs if type(pfn) is int}
+        return moved
+
+    def _explain_end(self, mismatch: Mismatch) -> bool:
+        """Find one more lost trylock or order after which fewer pages are out of place at the end."""
+        misplaced = self._misplaced()
+        end = len(self.operations)
+        for cause in list(self._suspects(end, _pages_of(mismatch) | misplaced)):
+            place = self._place(cause.index)
+            if self._try(cause, end - 1):
+                if len(self._misplaced()) < len(misplaced):
+                    return True
+                self._withdraw(cause, place)
+        self._rewind(end)
+        return False
+
+    # --- the run -------------------------------------------------------------------------------
+
+    def run(self, *, keep_going: bool = False) -> Iterator[int]:
+        """Replay it all; yields line numbers as it goes.
+
+        A mismatch ends it: a natural recording has no snapshot to resume at but the last one,
+        so ``keep_going`` changes nothing.
+        """
+        end = len(self.operations)
+        while self._at < end:
+            at = self._at
+            mismatch = self._perform_next()
+            if mismatch is not None and not self._explain(at, mismatch):
+                self.result.mismatches.append(mismatch)
+                self._count(at)
+                return
+            if at % 256 == 0:
+                yield self.operations[at].lineno
+        mismatch = self._final_difference()
+        while mismatch is not None and self._explain_end(mismatch):
+            mismatch = self._final_difference()
+        self._count(end)
+        if mismatch is not None:
+            self.result.mismatches.append(mismatch)
+        else:
+            self.result.snapshots += 1
+        yield self.last_line
+
+    def _count(self, end: int) -> None:
+        result = self.result
+        for operation in self.operations[:end]:
+            if operation.kind == "bulk":
+                assert isinstance(operation.expected, list)
+                result.operations += len(operation.expected)
+            elif operation.kind != "prepare":
+                result.operations += 1
+        counts = dict.fromkeys((*RESYNC_CAUSES, *INFERRED_INPUTS), 0)
+        for cause in self.causes:
+            counts[cause.kind] += 1
+        counts["idle-fold"] += self._final_folds
+        counts["boost-cleared"] += self._final_boosts
+        result.resyncs = counts
+
+
+def _mismatch(operation: Operation, lineno: int, path: str, expected: Any, got: Any) -> Mismatch:
+    return Mismatch(lineno, operation.index, path, expected, got, operation.describe())
+
+
+def _fold_as_recorded(k: Kernel, zone: Zone, state: dict[str, Any]) -> int:
+    """Bring the per-CPU diffs to what was recorded if only folding explains the difference.
+
+    Folding moves pages between a diff and the counter and keeps their sum.  Returns the CPUs that folded.
+    """
+    pcps, counter = state.get("pcp"), state.get("nr_free_pages")
+    if not isinstance(pcps, list) or type(counter) is not int:
+        return 0
+    diffs = [pcp.get("free_diff") if isinstance(pcp, dict) else None for pcp in pcps]
+    if len(diffs) != k.machine.nr_cpus or not all(type(diff) is int for diff in diffs):
+        return 0
+    if counter + sum(diffs) != zone_free_pages_exact(zone):
+        return 0
+    folded = 0
+    for stat, diff in zip(zone.per_cpu_zonestats, diffs, strict=True):
+        if abs(diff) > stat.stat_threshold:
+            return 0
+        folded += stat.nr_free_pages_diff != diff
+    zone.nr_free_pages = counter
+    for stat, diff in zip(zone.per_cpu_zonestats, diffs, strict=True):
+        stat.nr_free_pages_diff = diff
+    return folded
+
+
+def _pages_of(mismatch: Mismatch) -> set[int]:
+    """The PFNs that a difference is about."""
+    pages: set[int] = set()
+    for side in (mismatch.expected, mismatch.got):
+        for value in side if isinstance(side, list) else [side]:
+            if type(value) is int and value > 0:
+                pages.add(value)
+    return pages

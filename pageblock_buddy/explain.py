@@ -3,7 +3,8 @@
 
 Both look at the marks (pageblock_buddy.rules); the mirrored code knows nothing of it and pays nothing when nobody
 asks.  ``explain`` follows the frames of the mirrored code line by line with ``sys.settrace``.  ``RuleCoverage``
-only wants to know which marks are passed, and has to keep up with replays: it lends the functions a code that notes that.
+only wants to know which marks are passed, and has to keep up with replays: it lends the functions a code that notes
+just that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from itertools import zip_longest
 from types import CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
@@ -400,13 +402,14 @@ def explain(operation: Callable[[], T]) -> Explanation[T]:
 
 @dataclass(slots=True)
 class _Node:
-    """A step with the steps inside it, or (``repeats`` > 0) the folded repetitions of the nodes before it."""
+    """A step with the steps inside it, or (``repeats`` > 0) a count of folded repetitions of the nodes before it."""
 
     step: Step | None
     children: list[_Node] = field(default_factory=list)
     repeats: int = 0
     period: int = 0
-    shape: int = 0
+    #: the places in the code that this node and those inside it came by
+    places: frozenset[tuple[str, int]] = frozenset()
 
 
 def _tree(steps: Sequence[Step]) -> list[_Node]:
@@ -432,52 +435,68 @@ def _prune(nodes: Sequence[_Node]) -> list[_Node]:
     return kept
 
 
-class _Folder:
-    """Folds repeated sequences of steps.
+def _find_places(nodes: Sequence[_Node]) -> None:
+    for node in nodes:
+        assert node.step is not None
+        _find_places(node.children)
+        here = (node.step.file, node.step.line)
+        node.places = frozenset((here,)).union(*(child.places for child in node.children))
 
-    Two steps are alike if they are the same statement (or function) and what is inside them is alike after folding;
-    values and inner counts do not matter.
+
+def _fold(nodes: Sequence[_Node]) -> list[_Node]:
+    """The nodes with loops folded.
+
+    A loop is a sequence of statements and calls that repeats.  Of its rounds those are kept that come by a place
+    in the code where no round before them was; the others are counted.  So a bulk of 63 pages is one page and a count,
+    and if the 40th page claims a block, that one is there as well.
     """
+    at = 0
+    folded: list[_Node] = []
+    keys = [(node.step.file, node.step.line) for node in nodes if node.step is not None]
+    while at < len(nodes):
+        period, times = _repetition(keys, at)
+        rounds = [list(nodes[at + period * i : at + period * (i + 1)]) for i in range(times)]
+        seen: set[tuple[str, int]] = set()
+        left_out: list[list[_Node]] = []
+        for one in rounds:
+            places = frozenset().union(*(node.places for node in one))
+            if places <= seen:
+                left_out.append(one)
+            else:
+                folded += _counted(left_out, period)
+                left_out = []
+                folded += _folded_round(one)
+                seen |= places
+        folded += _counted(left_out, period)
+        at += period * times
+    return folded
 
-    def __init__(self) -> None:
-        self.shapes: dict[object, int] = {}
 
-    def fold(self, nodes: Sequence[_Node]) -> list[_Node]:
-        """The nodes with repetitions replaced by one node that counts them."""
-        for node in nodes:
-            node.children = self.fold(node.children)
-            assert node.step is not None
-            key = (node.step.file, node.step.line, node.step.kind, tuple(child.shape for child in node.children))
-            node.shape = self.shapes.setdefault(key, len(self.shapes))
-        return self._fold_here(nodes)
+def _folded_round(one: list[_Node]) -> list[_Node]:
+    if len(one) > 1:
+        return _fold(one)
+    one[0].children = _fold(one[0].children)
+    return one
 
-    def _fold_here(self, nodes: Sequence[_Node]) -> list[_Node]:
-        shapes = [node.shape for node in nodes]
-        folded: list[_Node] = []
-        at = 0
-        while at < len(nodes):
-            period, times = self._repetition(shapes, at)
-            body = list(nodes[at : at + period])
-            folded += self._fold_here(body) if period < len(nodes) else body
-            if times > 1:
-                repeat = _Node(None, repeats=times - 1, period=period)
-                repeat.shape = self.shapes.setdefault(("repeat", period), len(self.shapes))
-                folded.append(repeat)
-            at += period * times
-        return folded
 
-    @staticmethod
-    def _repetition(shapes: Sequence[int], at: int) -> tuple[int, int]:
-        """(period, times) of the repetition that starts here and covers most; (1, 1) if none saves a line."""
-        best = (1, 1)
-        for period in range(1, min(_MAX_PERIOD, (len(shapes) - at) // 2) + 1):
-            body = shapes[at : at + period]
-            times = 1
-            while shapes[at + period * times : at + period * (times + 1)] == body:
-                times += 1
-            if period * (times - 1) > 1 and period * times > best[0] * best[1]:
-                best = period, times
-        return best
+def _counted(rounds: Sequence[list[_Node]], period: int) -> list[_Node]:
+    """One node for some rounds, unless they would not take more than one line."""
+    if len(rounds) == 1 and period == 1 and not rounds[0][0].children:
+        return rounds[0]
+    return [_Node(None, repeats=len(rounds), period=period)] if rounds else []
+
+
+def _repetition(keys: Sequence[tuple[str, int]], at: int) -> tuple[int, int]:
+    """(period, times) of the repetition that starts here and covers most; (1, 1) if there is none."""
+    best = (1, 1)
+    for period in range(1, min(_MAX_PERIOD, (len(keys) - at) // 2) + 1):
+        body = keys[at : at + period]
+        times = 1
+        while keys[at + period * times : at + period * (times + 1)] == body:
+            times += 1
+        if times > 1 and period * times > best[0] * best[1]:
+            best = period, times
+    return best
 
 
 def format_explanation(explanation: Explanation[Any], *, everything: bool = False) -> str:
@@ -485,7 +504,8 @@ def format_explanation(explanation: Explanation[Any], *, everything: bool = Fals
     tree = _tree(explanation.steps)
     if not everything:
         tree = _prune(tree)
-    lines = list(_lines(_Folder().fold(tree), "", {}))
+    _find_places(tree)
+    lines = list(_lines(_fold(tree), "", {}))
     if explanation.error is not None:
         lines.append(f"{explanation.error.code}: {explanation.error.message}")
     return "\n".join(lines)
@@ -508,7 +528,7 @@ def _lines(nodes: Sequence[_Node], indent: str, known: dict[str, Value]) -> Iter
             values = _values_text(step, said)
             for number, rule_id in enumerate(step.ids):
                 rule = load_rules().get(rule_id)
-                title = rule.title if rule is not None else ""
+                title = rule.title.replace("`", "") if rule is not None else ""
                 yield f"{indent}{rule_id:<12}{title}{values if not number else ''}".rstrip()
 
 
@@ -575,20 +595,21 @@ class _Instrumented:
         self.marks: list[Mark] = []
         self.functions: list[tuple[FunctionType, CodeType, CodeType]] = []
         self.modules: list[ModuleType] = []
-        done = set()
+        added: set[str] = set()
         for variant in VARIANTS:
+            marks = all_marks(variant)
             for file, path in mirrored_files(variant).items():
-                module = sys.modules.get("pageblock_buddy." + file.removesuffix(".py").replace("/", "."))
-                if file not in done and module is not None:
-                    done.add(file)
-                    self._add(module, str(path), path.read_text("utf-8"), [m for m in all_marks(variant) if m.file == file])
+                if file not in added:
+                    added.add(file)
+                    self._add(file, str(path), path.read_text("utf-8"), [mark for mark in marks if mark.file == file])
 
-    def _add(self, module: ModuleType, path: str, source: str, marks: Sequence[Mark]) -> None:
+    def _add(self, file: str, path: str, source: str, marks: Sequence[Mark]) -> None:
+        name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        module = import_module(f"pageblock_buddy.{name}")
         own = [mark for mark in marks if not mark.constant]
         numbers = {mark.line: len(self.marks) + i for i, mark in enumerate(own)}
         self.marks += own
         tree = _Instrumenter(numbers).visit(ast.parse(source))
-        # annotations are strings already there; a __future__ import in the source sees to that here
         codes = {code.co_qualname: code for code in _codes(compile(tree, path, "exec", dont_inherit=True))}
         self.modules.append(module)
         for holder in (module, *(c for c in vars(module).values() if isinstance(c, type))):

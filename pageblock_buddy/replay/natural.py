@@ -194,18 +194,39 @@ class NaturalReplay:
         while self._at < at:
             self._perform_next()
 
-    def _perform_next(self) -> Mismatch | None:
-        """Perform the next operation and compare.  Returns the first difference or None."""
-        at = self._at
-        if at % _CHECKPOINT == 0 and at // _CHECKPOINT == len(self._checkpoints):
-            self._checkpoints.append(clone(self.step.k))
-        operation = self.operations[at]
+    def rewind_to(self, index: int) -> Operation:
+        """Replay until ``index`` is understood, then stand before the operation of that event; return it.
+
+        An inner event belongs to the operation that it is part of.
+        """
+        for _ in self.run():
+            pass
+        operation = next(o for o in sorted(self.operations, key=lambda o: o.index) if o.index >= index)
+        self._rewind(self._place(operation.index))
+        return operation
+
+    def perform(self, operation: Operation) -> int | list[int] | None:
+        """Carry out the operation that the model stands before, without comparing."""
+        lost, node = self._inputs(operation)
+        return self.step.perform(operation, lost, node)
+
+    def _inputs(self, operation: Operation) -> tuple[bool, int | None]:
+        """Whether the operation loses its trylock, and its node; silent changes before it are made."""
         lost, node = False, None
         for cause in self._by_operation.get(operation.index, ()):
             lost = lost or cause.kind == "lost-trylock"
             if cause.kind == "preferred-node":
                 node = cause.subject
             self._apply(cause)
+        return lost, node
+
+    def _perform_next(self) -> Mismatch | None:
+        """Perform the next operation and compare.  Returns the first difference or None."""
+        at = self._at
+        if at % _CHECKPOINT == 0 and at // _CHECKPOINT == len(self._checkpoints):
+            self._checkpoints.append(clone(self.step.k))
+        operation = self.operations[at]
+        lost, node = self._inputs(operation)
         self._at = at + 1
         try:
             got = self.step.perform(operation, lost, node)

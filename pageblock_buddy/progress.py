@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A progress bar on stderr, if that is a terminal.
+
+With the extra ``progress`` it is tqdm's; without it a plain percentage.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+#: Files below this size replay in a moment.
+_LONG_FILE = 64 << 10
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int, int], None] | None]:
+    """Yields a callback for (done, total), or None where no bar is wanted."""
+    if not sys.stderr.isatty() or total < _LONG_FILE:
+        yield None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield lambda done, size: print(f"\r{what}: {done * 100 // max(size, 1):3} %", end="", file=sys.stderr)
+        print("\r\x1b[K", end="", file=sys.stderr)
+        return
+    with tqdm(total=total, desc=what, unit="B", unit_scale=True, leave=False) as bar:
+        yield lambda done, size: bar.update(done - bar.n) and None

@@ -184,7 +184,7 @@ class Config:
     def small(cls, pages: int = 64, *, zone: int = gfp.ZONE_DMA32, **overrides: Any) -> Config:
         """A single zone of ``pages`` pages from PFN 0, for tests: pageblocks of 8 pages, largest order 4,
         batch 2, high 8, watermarks 0.  ``overrides`` are fields of Config or ZoneConfig."""
-        zone_fields = {"batch": 2, "high_min": 8, "high_max": 8, "watermark": (0, 0, 0, 0)}
+        zone_fields: dict[str, Any] = {"batch": 2, "high_min": 8, "high_max": 8, "watermark": (0, 0, 0, 0)}
         own = {name: overrides.pop(name) for name in list(overrides) if name in ZoneConfig.__dataclass_fields__}
         zone_fields.update(own)
         zone_config = ZoneConfig(zone=zone, start_pfn=0, spanned_pages=pages, **zone_fields)

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TextIO
 
 from pageblock_buddy.replay import ReplayResult, replay_recording
-from pageblock_buddy.replay.at import Stopped, stop_before
+from pageblock_buddy.replay.at import stop_before
 from pageblock_buddy.replay.report import explanation_lines, result_lines
-from pageblock_buddy.replay.result import Operation
 from pageblock_buddy.views import render
 
 RECORDING = "linux-6.12.117.jsonl.gz"
-#: an allocation that refills its list from the zone
-_SHOWN_OPERATION = 12
+#: an unmovable order-7 request that has to claim a movable block of order 10
+_SHOWN_OPERATION = 7144
 
 
 def recording_path() -> Path:
@@ -34,19 +33,25 @@ def demo(out: TextIO) -> ReplayResult:
     print("Its first free lists, as /proc/buddyinfo showed them:\n", file=out)
     first = stop_before(path, 0)
     print(render(first.kernel, "buddyinfo"), file=out)
-    stopped = _first_refill(path)
+    stopped = stop_before(path, _SHOWN_OPERATION)
     assert stopped.operation is not None
     print(f"Operation {stopped.operation.index}: {stopped.operation.describe()}", file=out)
     print(f"The kernel answered with pfn {stopped.operation.expected}.  Why the model does too:\n", file=out)
-    print("\n".join(explanation_lines(stopped)), file=out)
+    print("\n".join(_inside(explanation_lines(stopped), "__rmqueue(")), file=out)
+    print("\n(the whole of it: pageblock-buddy explain)", file=out)
     result = replay_recording(path)
     print("\nEvery PFN, every zone-lock event and every later snapshot compared:", file=out)
     print("\n".join(result_lines(result)), file=out)
     return result
 
 
-def _first_refill(path: Path) -> Stopped:
-    return stop_before(path, _SHOWN_OPERATION)
-
-
-__all__ = ["Operation", "demo", "recording_path"]
+def _inside(lines: list[str], call: str) -> list[str]:
+    """The lines of one call and of what it calls, moved to the left."""
+    first = next(i for i, line in enumerate(lines) if line.lstrip().startswith(call))
+    indent = len(lines[first]) - len(lines[first].lstrip())
+    part = [lines[first]]
+    for line in lines[first + 1 :]:
+        if len(line) - len(line.lstrip()) <= indent:
+            break
+        part.append(line)
+    return ["  " + line[indent:] for line in part]

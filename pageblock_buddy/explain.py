@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -410,6 +410,8 @@ class _Node:
     period: int = 0
     #: the places in the code that this node and those inside it came by
     places: frozenset[tuple[str, int]] = frozenset()
+    #: what is inside is left out
+    cut: bool = False
 
 
 def _tree(steps: Sequence[Step]) -> list[_Node]:
@@ -447,8 +449,8 @@ def _fold(nodes: Sequence[_Node]) -> list[_Node]:
     """The nodes with loops folded.
 
     A loop is a sequence of statements and calls that repeats.  Of its rounds those are kept that come by a place
-    in the code where no round before them was; the others are counted.  So a bulk of 63 pages is one page and a count,
-    and if the 40th page claims a block, that one is there as well.
+    in the code where no round before them was (without the inside of calls that bring nothing new); the others are
+    counted.  So a bulk of 63 pages is one page and a count, and if the 40th page claims a block, that is there as well.
     """
     at = 0
     folded: list[_Node] = []
@@ -465,11 +467,23 @@ def _fold(nodes: Sequence[_Node]) -> list[_Node]:
             else:
                 folded += _counted(left_out, period)
                 left_out = []
+                if seen:
+                    _cut_known(one, seen)
                 folded += _folded_round(one)
                 seen |= places
         folded += _counted(left_out, period)
         at += period * times
     return folded
+
+
+def _cut_known(nodes: Sequence[_Node], seen: Set[tuple[str, int]]) -> None:
+    """Leave out what is inside calls that bring nothing new."""
+    for node in nodes:
+        if node.places <= seen:
+            node.cut = bool(node.children)
+            node.children = []
+        else:
+            _cut_known(node.children, seen)
 
 
 def _folded_round(one: list[_Node]) -> list[_Node]:
@@ -519,7 +533,7 @@ def _lines(nodes: Sequence[_Node], indent: str, known: dict[str, Value]) -> Iter
             what = f"the {node.period} steps above, " if node.period > 1 else ""
             yield f"{indent}... {what}{node.repeats} more time{'s' if node.repeats > 1 else ''}"
         elif step.kind == "call":
-            yield indent + _call_text(step)
+            yield indent + _call_text(step) + (" ..." if node.cut else "")
             yield from _lines(node.children, indent + "  ", step.values)
         else:
             said = set(known.items())

@@ -27,4 +27,8 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int, int], None] |
         print("\r\x1b[K", end="", file=sys.stderr)
         return
     with tqdm(total=total, desc=what, unit="B", unit_scale=True, leave=False) as bar:
-        yield lambda done, size: bar.update(done - bar.n) and None
+
+        def advance(done: int, _: int) -> None:
+            bar.update(done - bar.n)
+
+        yield advance

@@ -63,7 +63,7 @@ class Rule:
 
 
 def id_key(rule_id: str) -> tuple[int, int, int, str]:
-    """Sort key of an id: numbers as numbers, LPA-8.7.2a behind LPA-8.7.2."""
+    """Sort key of an id: numbers as numbers, a letter behind its number."""
     match = ID.fullmatch(rule_id)
     assert match is not None, rule_id
     number = match[3] or "0"
@@ -127,20 +127,25 @@ class StrayMark(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
+    """``end_line`` is the last line of its own code, ``last_line`` the last one where a comment is still its own."""
+
     line: int
     end_line: int
+    last_line: int
     function: str
 
 
-def _header_end(node: ast.stmt) -> int:
-    """Last line of a statement without its body."""
-    body = getattr(node, "body", None) or getattr(node, "cases", None)
-    if body:
-        first: ast.AST = body[0]
-        start = getattr(first, "lineno", None) or getattr(first, "pattern").lineno  # noqa: B009 - match_case has no lineno
-        return max(node.lineno, int(start) - 1)
-    assert node.end_lineno is not None
-    return node.end_lineno
+def _statement(node: ast.stmt, function: str) -> _Statement:
+    """A statement without its body, if it has one."""
+    body: list[ast.AST] = getattr(node, "body", None) or getattr(node, "cases", None) or []
+    if not body:
+        end = node.end_lineno or node.lineno
+        return _Statement(node.lineno, end, end, function)
+    inside = [item for name in ("body", "orelse", "finalbody", "handlers", "cases") for item in getattr(node, name, [])]
+    header = [child for child in ast.iter_child_nodes(node) if child not in inside]
+    end = max([node.lineno, *(getattr(part, "end_lineno", 0) or 0 for child in header for part in ast.walk(child))])
+    first = body[0].pattern if isinstance(body[0], ast.match_case) else body[0]
+    return _Statement(node.lineno, end, max(end, getattr(first, "lineno", end) - 1), function)
 
 
 def _statements(tree: ast.AST, scope: str = "", function: str = "") -> list[_Statement]:
@@ -149,7 +154,7 @@ def _statements(tree: ast.AST, scope: str = "", function: str = "") -> list[_Sta
     for node in ast.iter_child_nodes(tree):
         inner_scope, inner_function = scope, function
         if isinstance(node, ast.stmt):
-            found.append(_Statement(node.lineno, _header_end(node), function))
+            found.append(_statement(node, function))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             inner_scope = f"{scope}.{node.name}" if scope else node.name
             inner_function = "" if isinstance(node, ast.ClassDef) else inner_scope
@@ -173,7 +178,7 @@ def marks_in(source: str, file: str = "<string>") -> list[Mark]:
             continue
         line = token.start[0]
         if token.line[: token.start[1]].strip():
-            holding = [s for s in by_start.values() if s.line <= line <= s.end_line]
+            holding = [s for s in by_start.values() if s.line <= line <= s.last_line]
             if not holding:
                 raise StrayMark(f"{file}:{line}: the mark {match[1]} belongs to no statement")
             start = max(s.line for s in holding)

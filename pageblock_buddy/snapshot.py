@@ -68,7 +68,7 @@ def zone_to_dict(k: Kernel, zone: Zone) -> JsonObject:
         "max_order": k.config.max_page_order,
         "pcp": [_pcp_to_dict(zone, pcp) for pcp in zone.per_cpu_pageset],
         "free_area": [
-            {"nr_free": area.nr_free, "lists": [l.to_list() for l in area.free_list[: migrate_types(k)]]}
+            {"nr_free": area.nr_free, "lists": [pfns.to_list() for pfns in area.free_list[: migrate_types(k)]]}
             for area in zone.free_area
         ],
         "block_mt": "".join(
@@ -102,9 +102,7 @@ def allocations(k: Kernel) -> list[list[int]]:
     for match in re.finditer(rb"[\x20-\x3f]", k.mem_map):
         pfn = match.start()
         state = k.mem_map[pfn]
-        result.append(
-            [pfn, state & PG_ORDER_MASK, int(bool(state & PG_COMPOUND)), k.page_refs.get(pfn, 1)]
-        )
+        result.append([pfn, state & PG_ORDER_MASK, int(bool(state & PG_COMPOUND)), k.page_refs.get(pfn, 1)])
     return result
 
 

@@ -85,7 +85,7 @@ def move_to_free_list(k: Kernel, pfn: int, zone: Zone, order: int, old_mt: int, 
     The pages are counted out of the old type and into the new one, which are two
     changes of the counter: the per-CPU diff can fold in between.
 
-    Kernel:  move_to_free_list(), mm/page_alloc.c; LPA-3.0.3
+    Kernel:  move_to_free_list(), mm/page_alloc.c; LPA-3.0.3, LPA-14.0.14
     Status:  source
     Locks:   holds zone.lock
     """
@@ -93,7 +93,7 @@ def move_to_free_list(k: Kernel, pfn: int, zone: Zone, order: int, old_mt: int, 
     area.free_list[old_mt].list_del(pfn)
     area.free_list[new_mt].list_add_tail(pfn)  # LPA-3.0.3
     account_freepages(k, zone, -(1 << order), old_mt)
-    account_freepages(k, zone, 1 << order, new_mt)
+    account_freepages(k, zone, 1 << order, new_mt)  # LPA-14.0.14
 
 
 def change_pageblock_range(k: Kernel, pfn: int, start_order: int, mt: int) -> None:

@@ -6,18 +6,16 @@ Kernel: mm/page_alloc.c (6.12.117)
 
 from __future__ import annotations
 
+from pageblock_buddy.gfp import FPI_NONE
 from pageblock_buddy.linux_6_12.pcp import pindex_to_order
 from pageblock_buddy.machine.lists import ListHead
 from pageblock_buddy.mm.alloc_context import RmqueueMode
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
 from pageblock_buddy.mm.page import PG_NONE, PG_PCP
-from pageblock_buddy.gfp import FPI_NONE
 
 
-def rmqueue_bulk(
-    k: Kernel, zone: Zone, order: int, count: int, pcp_list: ListHead, mt: int, alloc_flags: int
-) -> int:
+def rmqueue_bulk(k: Kernel, zone: Zone, order: int, count: int, pcp_list: ListHead, mt: int, alloc_flags: int) -> int:
     """Take up to ``count`` blocks from the zone and append them to a per-CPU list.
 
     Returns the blocks taken.

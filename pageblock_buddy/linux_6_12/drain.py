@@ -77,10 +77,10 @@ def drain_pages_zone(k: Kernel, cpu: int, zone: Zone) -> None:
 def drain_pages(k: Kernel, cpu: int) -> None:
     """Empty one CPU's lists of all zones.
 
-    Kernel:  drain_pages(), mm/page_alloc.c; LPA-8.8.6, LPA-8.8.8
+    Kernel:  drain_pages(), mm/page_alloc.c; LPA-8.8.6, LPA-8.8.8, LPA-8.8.12
     Status:  source
     """
-    for zone in k.zones:
+    for zone in k.zones:  # LPA-8.8.12
         k.calls.drain_pages_zone(k, cpu, zone)
 
 

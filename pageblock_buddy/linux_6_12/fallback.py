@@ -106,7 +106,7 @@ def try_to_claim_block(
         del_page_from_free_list(k, pfn, zone, current_order, block_mt)  # LPA-6.3.1
         change_pageblock_range(k, pfn, current_order, start_mt)
         nr_added = expand(k, zone, pfn, order, current_order, start_mt)
-        account_freepages(k, zone, nr_added, start_mt)
+        account_freepages(k, zone, nr_added, start_mt)  # LPA-14.0.14
         return pfn  # LPA-6.3.2, LPA-6.4.4, LPA-15.1.12
     # Boosted even if the claim then fails: kswapd should make room either way.
     if boost_watermark(k, zone) and alloc_flags & gfp.ALLOC_KSWAPD:  # LPA-6.3.3

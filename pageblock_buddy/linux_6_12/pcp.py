@@ -62,6 +62,23 @@ def pindex_to_order(k: Kernel, pindex: int) -> int:
     return pindex // gfp.MIGRATE_PCPTYPES  # LPA-8.1.2
 
 
+# --- the kernel's clamp ------------------------------------------------------------------------
+
+
+def clamp(value: int, low: int, high: int) -> int:
+    """``value`` inside low..high; the upper limit is looked at first.
+
+    The order shows when ``low`` is above ``high``, which happens: high_min follows the low watermark and can
+    exceed high_max.  A value below high then becomes low, one at or above it becomes high.
+
+    Kernel:  __clamp(), include/linux/minmax.h; LPA-8.3; LPA-8.3.1, LPA-8.4.18, LPA-8.4.23, LPA-8.4.25
+    Status:  source
+    """
+    if value >= high:
+        return high  # LPA-8.3.11
+    return low if value <= low else value
+
+
 # --- how many to take --------------------------------------------------------------------------
 
 
@@ -75,7 +92,7 @@ def nr_pcp_alloc(k: Kernel, pcp: PerCpuPages, zone: Zone, order: int) -> int:
     """
     base_batch = pcp.batch
     high_min, high_max = pcp.high_min, pcp.high_max
-    high = pcp.high = min(max(pcp.high, high_min), high_max)  # LPA-8.3.1
+    high = pcp.high = clamp(pcp.high, high_min, high_max)  # LPA-8.3.1
     if high < base_batch:
         # lists disabled, or boot pageset
         return 1  # LPA-8.3.2
@@ -107,7 +124,7 @@ def nr_pcp_high(k: Kernel, pcp: PerCpuPages, zone: Zone, free_high: bool) -> int
     Units:   pages
     """
     batch, high_min, high_max = pcp.batch, pcp.high_min, pcp.high_max
-    high = pcp.high = min(max(pcp.high, high_min), high_max)  # LPA-8.4.18
+    high = pcp.high = clamp(pcp.high, high_min, high_max)  # LPA-8.4.18
     if not high:
         return 0  # LPA-8.4.18
     if free_high:
@@ -127,7 +144,7 @@ def nr_pcp_high(k: Kernel, pcp: PerCpuPages, zone: Zone, free_high: bool) -> int
         need_high = pcp.free_count + batch
         # Kept pages that are soon to be flushed again only cost: keep more from now on.
         if pcp.high < need_high:
-            pcp.high = min(max(need_high, high_min), high_max)  # LPA-8.4.23
+            pcp.high = clamp(need_high, high_min, high_max)  # LPA-8.4.23
     return high  # LPA-8.4.24
 
 
@@ -144,7 +161,7 @@ def nr_pcp_free(k: Kernel, pcp: PerCpuPages, batch: int, high: int, free_high: b
     if high < batch:
         return 1  # LPA-8.4.25
     min_nr_free, max_nr_free = batch, high - batch
-    return min(max(pcp.free_count, min_nr_free), max_nr_free)  # LPA-8.4.25
+    return clamp(pcp.free_count, min_nr_free, max_nr_free)  # LPA-8.4.25
 
 
 # --- limits ------------------------------------------------------------------------------------

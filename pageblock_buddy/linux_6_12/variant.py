@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pageblock_buddy.linux_6_12 import alloc, bulk, buddy, drain, fallback, free, highatomic, pcp, watermark
+from pageblock_buddy.linux_6_12 import alloc, buddy, bulk, drain, fallback, free, highatomic, pcp, watermark
 from pageblock_buddy.mm import pageblock
 from pageblock_buddy.mm.calls import Calls
 

@@ -66,9 +66,7 @@ def _zone_watermark_ok(
     return False  # LPA-11.2.8
 
 
-def zone_watermark_fast(
-    k: Kernel, zone: Zone, order: int, mark: int, highest_zoneidx: int, alloc_flags: int
-) -> bool:
+def zone_watermark_fast(k: Kernel, zone: Zone, order: int, mark: int, highest_zoneidx: int, alloc_flags: int) -> bool:
     """The check in the allocation path, with a short cut for order 0.
 
     Kernel:  zone_watermark_fast(), mm/page_alloc.c; LPA-11.2
@@ -95,9 +93,7 @@ def zone_watermark_fast(
     return False
 
 
-def zone_watermark_ok(
-    k: Kernel, zone: Zone, order: int, mark: int, highest_zoneidx: int, alloc_flags: int
-) -> bool:
+def zone_watermark_ok(k: Kernel, zone: Zone, order: int, mark: int, highest_zoneidx: int, alloc_flags: int) -> bool:
     """The check without short cuts.
 
     Kernel:  zone_watermark_ok(), mm/page_alloc.c; LPA-11.2

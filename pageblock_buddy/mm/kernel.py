@@ -26,7 +26,8 @@ class Kernel:
     byte per pageblock, indexed by ``pfn >> pageblock_order``: the stored migratetype.
     ``nr_movable`` counts, per pageblock, the allocated pages that are on an LRU list or have
     movable_ops; a claim depends on them (LPA-6.3.6).  ``page_refs`` holds reference counts
-    other than 1.  ``zones`` is in the order of for_each_zone(): node by node.  Cost of the object: one byte a page, untouched parts free on large machines.
+    other than 1.  ``zones`` is in the order of for_each_zone(): node by node.  Cost of the object: one byte a page,
+    untouched parts free on large machines.
     """
 
     __slots__ = (

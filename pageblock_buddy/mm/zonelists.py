@@ -40,7 +40,7 @@ def find_next_best_node(
 ) -> int:
     """The nearest of the candidates; of equally near ones a later node, without CPUs, least loaded.
 
-    Kernel:  find_next_best_node(), mm/page_alloc.c; LPA-9.1.6
+    Kernel:  find_next_best_node(), mm/page_alloc.c; LPA-9.1.6, LPA-9.1.7
     Status:  source
     """
     if nid in candidates:
@@ -53,7 +53,7 @@ def find_next_best_node(
             value += PENALTY_FOR_NODE_WITH_CPUS
         return value * _LOAD_SCALE + node_load[other]
 
-    return min(candidates, key=cost)  # LPA-9.1.6
+    return min(candidates, key=cost)  # LPA-9.1.6, LPA-9.1.7
 
 
 def node_orders(
@@ -77,7 +77,7 @@ def node_orders(
         while rest:
             best = find_next_best_node(node.nid, rest, cpu_node, distance, node_load)
             if node_distance(distance, node.nid, best) != node_distance(distance, node.nid, previous):
-                node_load[best] += 1
+                node_load[best] += 1  # LPA-9.1.7
             rest.remove(best)
             order.append(best)
             previous = best
@@ -85,9 +85,7 @@ def node_orders(
     return orders
 
 
-def build_zonelists(
-    nodes: Sequence[Node], cpu_node: Sequence[int], distance: Sequence[Sequence[int]] | None
-) -> None:
+def build_zonelists(nodes: Sequence[Node], cpu_node: Sequence[int], distance: Sequence[Sequence[int]] | None) -> None:
     """Fill every node's zonelists.
 
     Kernel:  __build_all_zonelists(), mm/page_alloc.c; LPA-9.1.5, LPA-9.1.6

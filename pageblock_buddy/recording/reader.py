@@ -73,9 +73,9 @@ class RecordingReader:
             self.close()
             raise InputError(f"{self.name}: cannot read: {error.strerror or error}", path=self.name) from None
         if head == b"\x1f\x8b":
-            self._stream = io.BufferedReader(gzip.GzipFile(fileobj=self._raw), _CHUNK)  # type: ignore[type-var]
+            self._stream = io.BufferedReader(gzip.GzipFile(fileobj=self._raw), _CHUNK)
         else:
-            self._stream = io.BufferedReader(self._raw, _CHUNK)  # type: ignore[type-var]
+            self._stream = io.BufferedReader(self._raw, _CHUNK)
         try:
             self.meta = self._read_meta()
         except BaseException:

@@ -2,7 +2,7 @@
 """Which node each CPU is on, as far as a snapshot tells.
 
 A snapshot has zones with nodes and page lists with CPUs, but nothing that joins them.  What it has is
-how many CPUs each node has: high_max is an eighth of the zone, divided by the CPUs of its node (LPA-8.7.4).
+how many CPUs each node has: high_min is the zone's low watermark divided by the CPUs of its node (LPA-8.7.4).
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ def cpus_per_node(zones: list[JsonObject], nr_cpus: int) -> dict[int, int]:
     """
     counts: dict[int, int] = {}
     for nid in sorted({int(zone["node"]) for zone in zones}):
-        largest = max((z for z in zones if z["node"] == nid), key=lambda z: int(z.get("managed", 0)))
+        largest = max((z for z in zones if z["node"] == nid), key=lambda z: _number(z.get("managed")))
+        low = _number(largest.get("wmark_low")) + _number(largest.get("boost"))
         pcps = largest.get("pcp") or [{}]
-        high_max = pcps[0].get("high_max") or 1
-        counts[nid] = max(round(int(largest.get("managed", 0)) / 8 / high_max), 1)
+        counts[nid] = min(max(round(low / (_number(pcps[0].get("high_min")) or 1)), 1), nr_cpus)
     for nid in reversed(counts):
         if sum(counts.values()) > nr_cpus and counts[nid] == nr_cpus:
             counts[nid] = 0
     return counts
+
+
+def _number(value: object) -> int:
+    return value if type(value) is int else 0
 
 
 def first_guess(zones: list[JsonObject], nr_cpus: int) -> tuple[int, ...]:

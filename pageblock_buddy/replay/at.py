@@ -81,4 +81,4 @@ def _stop_natural(replay: NaturalReplay, at: int) -> Stopped:
     if not 0 <= at <= last:
         raise _no_such(replay.reader.name, at, last)
     operation = replay.rewind_to(at)
-    return Stopped(replay.step.k, operation, lambda: replay.perform(operation))
+    return Stopped(replay.model.k, operation, lambda: replay.perform(operation))

@@ -12,7 +12,9 @@ from pageblock_buddy.machine.tracepoints import Event
 _SHOWN = 12
 
 
-def first_difference(expected: Any, got: Any, path: str = "", ignore: Container[str] = ()) -> tuple[str, Any, Any] | None:
+def first_difference(
+    expected: Any, got: Any, path: str = "", ignore: Container[str] = ()
+) -> tuple[str, Any, Any] | None:
     """(path, expected, got) of the first difference of two JSON values, or None.
 
     Keys of objects in ``ignore`` are passed over.  True is not 1 and 1.0 is not 1 here.

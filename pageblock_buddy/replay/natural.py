@@ -25,17 +25,14 @@ from typing import Any
 
 from pageblock_buddy import gfp as g
 from pageblock_buddy.errors import CallerError, InputError, ModelBug
-from pageblock_buddy.linux_6_12 import alloc, drain, free
-from pageblock_buddy.machine.cpu import Context
-from pageblock_buddy.machine.tracepoints import EventLog
-from pageblock_buddy.mm.kernel import Kernel, page_zone
+from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import Zone
-from pageblock_buddy.mm.page import PG_ALLOCATED, PG_NONE
 from pageblock_buddy.mm.vmstat import zone_free_pages_exact
 from pageblock_buddy.recording.machine_of import boot_recording
 from pageblock_buddy.recording.reader import RecordingReader
 from pageblock_buddy.replay.compare import event_difference, first_difference
 from pageblock_buddy.replay.natural_items import natural_operations
+from pageblock_buddy.replay.natural_model import NaturalModel
 from pageblock_buddy.replay.result import INFERRED_INPUTS, RESYNC_CAUSES, Mismatch, Operation, ReplayResult
 from pageblock_buddy.snapshot import clone, zone_to_dict
 from pageblock_buddy.variants import Variant
@@ -63,102 +60,6 @@ class _Cause:
     subject: int = 0
 
 
-class _Step:
-    """Performs operations of a natural run on a model."""
-
-    def __init__(self, k: Kernel) -> None:
-        self.k = k
-        self.log = EventLog()
-        k.trace = self.log
-
-    def perform(self, operation: Operation, lost_trylock: bool, node: int | None) -> int | list[int] | None:
-        """Let the model answer.  ``node`` None: the CPU's.  Errors: CallerError if it refuses."""
-        k = self.k
-        if not 0 <= operation.cpu < k.machine.nr_cpus:
-            raise CallerError(f"CPU {operation.cpu} is not online")
-        k.machine.cpu = operation.cpu
-        k.machine.context = Context.SOFTIRQ if operation.in_irq else Context.TASK
-        held: list[Zone] = []
-        if lost_trylock:
-            # The interrupted code holds its pcp->lock in the zone that matters; hold all of them.
-            held = [z for z in k.zones if z.per_cpu_pageset[operation.cpu].lock.trylock()]
-        try:
-            return self._dispatch(operation, k.config.cpu_node[operation.cpu] if node is None else node)
-        finally:
-            for zone in held:
-                zone.per_cpu_pageset[operation.cpu].lock.unlock()
-
-    def _dispatch(self, operation: Operation, node: int) -> int | list[int] | None:
-        k = self.k
-        match operation.kind:
-            case "alloc":
-                _check_request(k, operation.gfp, operation.order)
-                pfn = alloc._alloc_pages(k, operation.gfp, operation.order, node)
-                return -1 if pfn is None else pfn
-            case "bulk":
-                _check_request(k, operation.gfp, 0)
-                slots: list[int | None] = [None] * min(operation.nr_pages, 1 << 16)
-                alloc.alloc_pages_bulk(k, operation.gfp, node, slots)
-                return [pfn for pfn in slots if pfn is not None]
-            case "free":
-                self._adopt(operation)
-                k.calls._free_frozen_pages(k, operation.pfn, operation.order)
-            case "prepare":
-                self._adopt(operation)
-                free.free_pages_prepare(k, operation.pfn, operation.order)
-            case "commit":
-                self._commit(operation)
-            case _:
-                self._call(operation)
-        return None
-
-    def _adopt(self, operation: Operation) -> None:
-        """A page that was allocated before the recording began becomes an allocation of the order it is freed with."""
-        k, pfn, order = self.k, operation.pfn, operation.order
-        if not 0 <= order <= k.config.max_page_order or pfn < 0 or pfn % (1 << order):
-            raise CallerError(f"pfn {pfn} is not the first page of a block of order {order}")
-        page_zone(k, pfn + (1 << order) - 1)
-        if k.mem_map[pfn] == PG_NONE and free.covering_block(k, pfn) is None:
-            k.mem_map[pfn] = PG_ALLOCATED | order
-
-    def _commit(self, operation: Operation) -> None:
-        """The second phase of free_unref_folios() for one folio."""
-        k = self.k
-        zone = page_zone(k, operation.pfn)
-        mt = k.calls.get_pageblock_migratetype(k, operation.pfn)
-        pcp = zone.per_cpu_pageset[operation.cpu]
-        if not pcp.lock.trylock():
-            raise CallerError("a batched free enters a per-CPU list whose lock is held")
-        k.calls.free_frozen_page_commit(
-            k, zone, pcp, operation.pfn, mt if mt < g.MIGRATE_PCPTYPES else g.MIGRATE_MOVABLE, operation.order
-        )
-        pcp.lock.unlock()
-
-    def _call(self, operation: Operation) -> None:
-        k = self.k
-        match operation.name:
-            case "drain_local_pages":
-                drain.drain_local_pages(k)
-            case "drain_all_pages":
-                drain.drain_all_pages(k)
-            case _:
-                # decay_pcp_high and drain_zone_pages name their zone by its index alone
-                entry = k.calls.decay_pcp_high if operation.name == "decay_pcp_high" else k.calls.drain_zone_pages
-                for zone in k.zones:
-                    if zone.idx == operation.order:
-                        entry(k, zone, zone.per_cpu_pageset[operation.cpu])
-                        break
-        # The call's own event is what the operation was made from.
-        self.log.events = [event for event in self.log.events if event[0] != "call"]
-
-
-def _check_request(k: Kernel, gfp: int, order: int) -> None:
-    if not 0 <= order <= k.config.max_page_order or g.GFP_ZONE_TABLE[gfp & g.GFP_ZONEMASK] is None:
-        raise CallerError(f"no such request: gfp {gfp:#x}, order {order}")
-    if gfp & g.GFP_MOVABLE_MASK == g.GFP_MOVABLE_MASK:
-        raise CallerError(f"gfp {gfp:#x} is both movable and reclaimable")
-
-
 class NaturalReplay:
     """Replays a natural recording.
 
@@ -177,7 +78,7 @@ class NaturalReplay:
         except InputError as error:
             raise reader.error(error.message, first[0]) from None
         self.operations, self.last_line, self.last_snapshot = natural_operations(reader, items)
-        self.step = _Step(kernel)
+        self.model = NaturalModel(kernel)
         self.causes: dict[_Cause, None] = {}
         self._by_operation: dict[int, list[_Cause]] = {}
         self._checkpoints: list[Kernel] = []
@@ -189,7 +90,7 @@ class NaturalReplay:
         """Go back to the state before operation ``at``, performing again what lies behind the saved state."""
         number = min(at // _CHECKPOINT, len(self._checkpoints) - 1)
         del self._checkpoints[number + 1 :]
-        self.step = _Step(clone(self._checkpoints[number]))
+        self.model = NaturalModel(clone(self._checkpoints[number]))
         self._at = number * _CHECKPOINT
         while self._at < at:
             self._perform_next()
@@ -208,7 +109,7 @@ class NaturalReplay:
     def perform(self, operation: Operation) -> int | list[int] | None:
         """Carry out the operation that the model stands before, without comparing."""
         lost, node = self._inputs(operation)
-        return self.step.perform(operation, lost, node)
+        return self.model.perform(operation, lost, node)
 
     def _inputs(self, operation: Operation) -> tuple[bool, int | None]:
         """Whether the operation loses its trylock, and its node; silent changes before it are made."""
@@ -224,16 +125,16 @@ class NaturalReplay:
         """Perform the next operation and compare.  Returns the first difference or None."""
         at = self._at
         if at % _CHECKPOINT == 0 and at // _CHECKPOINT == len(self._checkpoints):
-            self._checkpoints.append(clone(self.step.k))
+            self._checkpoints.append(clone(self.model.k))
         operation = self.operations[at]
         lost, node = self._inputs(operation)
         self._at = at + 1
         try:
-            got = self.step.perform(operation, lost, node)
+            got = self.model.perform(operation, lost, node)
         except (CallerError, ModelBug) as error:
-            self.step.log.take()
+            self.model.log.take()
             return _mismatch(operation, operation.lineno, "refused", operation.expected, error.message)
-        difference = event_difference(operation.events, self.step.log.take(), operation.lineno)
+        difference = event_difference(operation.events, self.model.log.take(), operation.lineno)
         if difference is not None:
             line, expected, mine = difference
             return _mismatch(operation, line, "event", expected, mine)
@@ -242,7 +143,7 @@ class NaturalReplay:
         return None
 
     def _apply(self, cause: _Cause) -> None:
-        k = self.step.k
+        k = self.model.k
         if cause.kind == "boost-cleared":
             k.zones[cause.subject].watermark_boost = 0
         elif cause.kind == "idle-fold":
@@ -338,7 +239,7 @@ class NaturalReplay:
 
     def _late_frees(self, at: int) -> Iterator[_Cause]:
         """A free to the zone on another CPU, logged before this operation, that got zone->lock after it."""
-        k = self.step.k
+        k = self.model.k
         if at + 1 >= len(self.operations) or not self.operations[at].events:
             return
         for earlier in range(at - 1, max(at - _LATE_WINDOW, -1), -1):
@@ -351,7 +252,7 @@ class NaturalReplay:
 
     def _silent_changes(self, at: int) -> Iterator[_Cause]:
         """Changes of the counters and marks right before this operation, and its node."""
-        k = self.step.k
+        k = self.model.k
         operation = self.operations[at]
         if operation.kind in ("alloc", "bulk"):
             for nid in k.nodes:
@@ -385,7 +286,7 @@ class NaturalReplay:
 
     def _final_difference(self) -> Mismatch | None:
         """Compare the last snapshot, after what the kernel changed silently: folded diffs, cleared boosts."""
-        k = self.step.k
+        k = self.model.k
         self._final_folds = self._final_boosts = 0
         for zone in k.zones:
             state = self._recorded_zone(zone)
@@ -417,7 +318,7 @@ class NaturalReplay:
     def _misplaced(self) -> set[int]:
         """PFNs that are on a per-CPU list of the model or of the recording, but not of both."""
         moved: set[int] = set()
-        for zone in self.step.k.zones:
+        for zone in self.model.k.zones:
             pcps = self._recorded_zone(zone).get("pcp")
             for pcp, entry in zip(zone.per_cpu_pageset, pcps if isinstance(pcps, list) else [], strict=False):
                 lists = entry.get("lists") if isinstance(entry, dict) else None
@@ -494,8 +395,9 @@ def _fold_as_recorded(k: Kernel, zone: Zone, state: dict[str, Any]) -> int:
     pcps, counter = state.get("pcp"), state.get("nr_free_pages")
     if not isinstance(pcps, list) or type(counter) is not int:
         return 0
-    diffs = [pcp.get("free_diff") if isinstance(pcp, dict) else None for pcp in pcps]
-    if len(diffs) != k.machine.nr_cpus or not all(type(diff) is int for diff in diffs):
+    recorded = [pcp.get("free_diff") if isinstance(pcp, dict) else None for pcp in pcps]
+    diffs = [diff for diff in recorded if type(diff) is int]
+    if len(diffs) != k.machine.nr_cpus:
         return 0
     if counter + sum(diffs) != zone_free_pages_exact(zone):
         return 0

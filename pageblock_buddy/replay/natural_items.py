@@ -101,10 +101,10 @@ class _Assembler:
     def _bulk(self, index: int, lineno: int, context: _Context, nr_pages: int, gfp: int, pfn: int) -> None:
         place = self.last.get(context)
         operation = self.operations[place][1] if place is not None else None
-        if operation is not None and operation.kind == "bulk" and isinstance(operation.expected, list):
-            if len(operation.expected) < operation.nr_pages:
-                operation.expected.append(pfn)
-                return
+        pages = operation.expected if operation is not None and operation.kind == "bulk" else None
+        if isinstance(pages, list) and operation is not None and len(pages) < operation.nr_pages:
+            pages.append(pfn)
+            return
         if operation is not None and operation.kind == "alloc" and self.held.get(pfn) == place:
             # The bulk path gave up and used the single one, whose event came first.
             operation.kind = "bulk"
@@ -138,8 +138,7 @@ def natural_operations(
     Errors: InputError for anything that is not an event, and for a file that ends early.
     """
     assembler = _Assembler(reader)
-    index = 0
-    for lineno, record in items:
+    for index, (lineno, record) in enumerate(items):
         if isinstance(record, dict):
             if index != reader.meta.events:
                 raise reader.error(f"truncated: meta says {reader.meta.events} events, the file has {index}", lineno)
@@ -155,5 +154,4 @@ def natural_operations(
         if index >= MAX_EVENTS:
             raise reader.error(f"more than {MAX_EVENTS} events in a natural run", lineno)
         assembler.add(index, lineno, (cpu, pid, in_irq), kind, arguments)
-        index += 1
     raise reader.error("truncated: no snapshot at the end")

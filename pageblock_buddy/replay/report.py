@@ -82,15 +82,16 @@ def _pcp_lines(zone: Zone, cpu: int) -> list[str]:
     pcp = zone.per_cpu_pageset[cpu]
     diff = zone.per_cpu_zonestats[cpu].nr_free_pages_diff
     lines = [
-        f"    pcp of CPU {cpu}: count {pcp.count}, high {pcp.high} ({pcp.high_min}..{pcp.high_max}), batch {pcp.batch}, "
-        f"alloc_factor {pcp.alloc_factor}, free_count {pcp.free_count}, flags {pcp.flags:#x}, free_diff {diff}"
+        f"    pcp of CPU {cpu}: count {pcp.count}, high {pcp.high} ({pcp.high_min}..{pcp.high_max}), "
+        f"batch {pcp.batch}, alloc_factor {pcp.alloc_factor}, free_count {pcp.free_count}, "
+        f"flags {pcp.flags:#x}, free_diff {diff}"
     ]
     lines += [f"      list {i:2}: {_heads(pcp_list)}" for i, pcp_list in enumerate(pcp.lists) if pcp_list]
     return lines
 
 
 def _heads(pfns: Any) -> str:
-    shown = []
+    shown: list[str] = []
     for pfn in pfns:
         if len(shown) == _SHOWN:
             break

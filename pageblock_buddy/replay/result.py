@@ -27,8 +27,9 @@ class Operation:
     """One operation of a recording, with what the kernel did.
 
     ``index`` is what ``--at`` takes: the op index of a scripted run, the number of the event (from 0)
-    of a natural one.  ``lineno`` is its line.  ``ref`` is, of a scripted free, the index of its allocation.  ``expected`` is the recorded PFN (-1: it failed), or for a bulk
-    allocation the list of them; ``events`` are the inner events with their lines, in order.
+    of a natural one.  ``lineno`` is its line.  ``ref`` is, of a scripted free, the index of its allocation.
+    ``expected`` is the recorded PFN (-1: it failed), or for a bulk allocation the list of them; ``events`` are the
+    inner events with their lines, in order.
     """
 
     index: int

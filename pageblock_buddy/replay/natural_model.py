@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Performing the operations of a natural run on a model.
+
+Events say less than calls: a free event says that a page was prepared, a freeb event that it entered a per-CPU
+list.  So this goes below the System facade, to the functions that the events come from.
+"""
+
+from __future__ import annotations
+
+from pageblock_buddy import gfp as g
+from pageblock_buddy.errors import CallerError
+from pageblock_buddy.linux_6_12 import alloc, drain, free
+from pageblock_buddy.machine.cpu import Context
+from pageblock_buddy.machine.tracepoints import EventLog
+from pageblock_buddy.mm.kernel import Kernel, page_zone
+from pageblock_buddy.mm.mmzone import Zone
+from pageblock_buddy.mm.page import PG_ALLOCATED, PG_NONE
+from pageblock_buddy.replay.result import Operation
+
+
+class NaturalModel:
+    """Performs operations of a natural run on a model."""
+
+    def __init__(self, k: Kernel) -> None:
+        self.k = k
+        self.log = EventLog()
+        k.trace = self.log
+
+    def perform(self, operation: Operation, lost_trylock: bool, node: int | None) -> int | list[int] | None:
+        """Let the model answer.  ``node`` None: the CPU's.  Errors: CallerError if it refuses."""
+        k = self.k
+        if not 0 <= operation.cpu < k.machine.nr_cpus:
+            raise CallerError(f"CPU {operation.cpu} is not online")
+        k.machine.cpu = operation.cpu
+        k.machine.context = Context.SOFTIRQ if operation.in_irq else Context.TASK
+        held: list[Zone] = []
+        if lost_trylock:
+            # The interrupted code holds its pcp->lock in the zone that matters; hold all of them.
+            held = [z for z in k.zones if z.per_cpu_pageset[operation.cpu].lock.trylock()]
+        try:
+            return self._dispatch(operation, k.config.cpu_node[operation.cpu] if node is None else node)
+        finally:
+            for zone in held:
+                zone.per_cpu_pageset[operation.cpu].lock.unlock()
+
+    def _dispatch(self, operation: Operation, node: int) -> int | list[int] | None:
+        k = self.k
+        match operation.kind:
+            case "alloc":
+                _check_request(k, operation.gfp, operation.order)
+                pfn = alloc._alloc_pages(k, operation.gfp, operation.order, node)
+                return -1 if pfn is None else pfn
+            case "bulk":
+                _check_request(k, operation.gfp, 0)
+                slots: list[int | None] = [None] * min(operation.nr_pages, 1 << 16)
+                alloc.alloc_pages_bulk(k, operation.gfp, node, slots)
+                return [pfn for pfn in slots if pfn is not None]
+            case "free":
+                self._adopt(operation)
+                k.calls._free_frozen_pages(k, operation.pfn, operation.order)
+            case "prepare":
+                self._adopt(operation)
+                free.free_pages_prepare(k, operation.pfn, operation.order)
+            case "commit":
+                self._commit(operation)
+            case _:
+                self._call(operation)
+        return None
+
+    def _adopt(self, operation: Operation) -> None:
+        """A page that was allocated before the recording began becomes an allocation of the order it is freed with."""
+        k, pfn, order = self.k, operation.pfn, operation.order
+        if not 0 <= order <= k.config.max_page_order or pfn < 0 or pfn % (1 << order):
+            raise CallerError(f"pfn {pfn} is not the first page of a block of order {order}")
+        page_zone(k, pfn + (1 << order) - 1)
+        if k.mem_map[pfn] == PG_NONE and free.covering_block(k, pfn) is None:
+            k.mem_map[pfn] = PG_ALLOCATED | order
+
+    def _commit(self, operation: Operation) -> None:
+        """The second phase of free_unref_folios() for one folio."""
+        k = self.k
+        zone = page_zone(k, operation.pfn)
+        mt = k.calls.get_pageblock_migratetype(k, operation.pfn)
+        pcp = zone.per_cpu_pageset[operation.cpu]
+        if not pcp.lock.trylock():
+            raise CallerError("a batched free enters a per-CPU list whose lock is held")
+        k.calls.free_frozen_page_commit(
+            k, zone, pcp, operation.pfn, mt if mt < g.MIGRATE_PCPTYPES else g.MIGRATE_MOVABLE, operation.order
+        )
+        pcp.lock.unlock()
+
+    def _call(self, operation: Operation) -> None:
+        k = self.k
+        match operation.name:
+            case "drain_local_pages":
+                drain.drain_local_pages(k)
+            case "drain_all_pages":
+                drain.drain_all_pages(k)
+            case _:
+                # decay_pcp_high and drain_zone_pages name their zone by its index alone
+                entry = k.calls.decay_pcp_high if operation.name == "decay_pcp_high" else k.calls.drain_zone_pages
+                for zone in k.zones:
+                    if zone.idx == operation.order:
+                        entry(k, zone, zone.per_cpu_pageset[operation.cpu])
+                        break
+        # The call's own event is what the operation was made from.
+        self.log.events = [event for event in self.log.events if event[0] != "call"]
+
+
+def _check_request(k: Kernel, gfp: int, order: int) -> None:
+    if not 0 <= order <= k.config.max_page_order or g.GFP_ZONE_TABLE[gfp & g.GFP_ZONEMASK] is None:
+        raise CallerError(f"no such request: gfp {gfp:#x}, order {order}")
+    if gfp & g.GFP_MOVABLE_MASK == g.GFP_MOVABLE_MASK:
+        raise CallerError(f"gfp {gfp:#x} is both movable and reclaimable")

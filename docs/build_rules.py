@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import json
 import os
 import re
@@ -273,6 +274,13 @@ def changed(files: Mapping[Path, str]) -> list[Path]:
     return [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]
 
 
+def difference(path: Path, text: str, limit: int = 20) -> list[str]:
+    """The first lines that differ between a file and what it should be."""
+    old = path.read_text("utf-8").splitlines() if path.exists() else []
+    lines = list(difflib.unified_diff(old, text.splitlines(), "on disk", "made now", n=0, lineterm=""))
+    return lines[:limit] + ([f"... {len(lines) - limit} more lines"] if len(lines) > limit else [])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command.  Returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -284,7 +292,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stale = changed(files)
     for path in stale:
         print(f"{'would change' if check else 'wrote'} {path.relative_to(ROOT)}")
-        if not check:
+        if check:
+            print("\n".join(difference(path, files[path])))
+        else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path], "utf-8")
     return 1 if check and stale else 0

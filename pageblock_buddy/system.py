@@ -20,6 +20,7 @@ from pageblock_buddy.machine.cpu import Context
 from pageblock_buddy.machine.tracepoints import Tracer
 from pageblock_buddy.mm.kernel import Kernel, page_zone
 from pageblock_buddy.mm.mmzone import Zone
+from pageblock_buddy.mm.page import PG_ALLOCATED
 from pageblock_buddy.mm.vmstat import refresh_cpu_vm_stats
 from pageblock_buddy.variants import DEFAULT_VARIANT, get_variant
 
@@ -38,6 +39,8 @@ class System:
     def __init__(self, kernel: Kernel, variant: str) -> None:
         self.kernel = kernel
         self.variant = variant
+        #: Whether every operation ends with validate().  O(blocks) for each; for tests.
+        self.validating = False
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -74,6 +77,11 @@ class System:
     def validate(self) -> None:
         """Check every invariant (pageblock_buddy.invariants).  Errors: ModelBug."""
         invariants.validate(self.kernel)
+
+    def _done(self) -> None:
+        """The end of an operation."""
+        if self.validating:
+            self.validate()
 
     # --- where operations run ------------------------------------------------------------------
 
@@ -118,8 +126,11 @@ class System:
         """
         self._check_request(gfp, order)
         if node is None:
-            return alloc.alloc_pages(self.kernel, gfp, order)
-        return alloc._alloc_pages(self.kernel, gfp, order, self._checked_node(node))
+            pfn = alloc.alloc_pages(self.kernel, gfp, order)
+        else:
+            pfn = alloc._alloc_pages(self.kernel, gfp, order, self._checked_node(node))
+        self._done()
+        return pfn
 
     def alloc_pages_bulk(self, gfp: int, nr_pages: int, *, node: int | None = None) -> list[int]:
         """Allocate up to ``nr_pages`` single pages at once.  Returns their PFNs, possibly fewer.
@@ -137,7 +148,9 @@ class System:
         """
         self._check_request(gfp, 0)
         nid = self.kernel.config.cpu_node[self.kernel.machine.cpu] if node is None else self._checked_node(node)
-        return alloc.alloc_pages_bulk(self.kernel, gfp, nid, slots)
+        filled = alloc.alloc_pages_bulk(self.kernel, gfp, nid, slots)
+        self._done()
+        return filled
 
     def alloc_pages_exact(self, gfp: int, nr_pages: int) -> int | None:
         """Allocate exactly ``nr_pages`` contiguous pages, each of which is freed on its own.
@@ -146,7 +159,9 @@ class System:
         """
         order = (self._checked_count(nr_pages) - 1).bit_length()
         self._check_request(gfp, order)
-        return alloc.alloc_pages_exact(self.kernel, gfp, nr_pages)
+        pfn = alloc.alloc_pages_exact(self.kernel, gfp, nr_pages)
+        self._done()
+        return pfn
 
     # --- free ----------------------------------------------------------------------------------
 
@@ -158,6 +173,7 @@ class System:
         """
         self._check_block(pfn, order)
         free._free_pages(self.kernel, pfn, order)
+        self._done()
 
     def free_pages_exact(self, pfn: int, nr_pages: int) -> None:
         """Free the pages of :meth:`alloc_pages_exact`, ascending.  Errors: as free_pages, for the first bad page."""
@@ -165,16 +181,18 @@ class System:
         for page in pfns:
             self._check_block(page, 0)
         alloc.free_pages_exact(self.kernel, pfns)
+        self._done()
 
     def free_folios(self, folios: Sequence[tuple[int, int]]) -> None:
-        """Free a batch of (first PFN, order), as munmap and truncate do with up to 31 folios.
+        """Put one reference to each (first PFN, order) and free those without any left as one batch.
 
-        Errors: as free_pages; folios before the bad one are free then, those behind it are not.
-        Source: free_unref_folios(), mm/page_alloc.c.
+        munmap and truncate do this with up to 31 folios.  Errors: as free_pages; the state is unchanged then, unless
+        the same folio is named twice.  Source: folios_put_refs(), mm/swap.c; free_unref_folios(), mm/page_alloc.c.
         """
         for pfn, order in folios:
             self._check_block(pfn, order)
-        self.kernel.calls.free_unref_folios(self.kernel, folios)
+        free.folios_put(self.kernel, folios)
+        self._done()
 
     def split_page(self, pfn: int, order: int) -> None:
         """Turn a non-compound allocation into 2^order allocations of one page.
@@ -183,14 +201,18 @@ class System:
         """
         self._check_block(pfn, order)
         free.split_page(self.kernel, pfn, order)
+        self._done()
 
     def get_page(self, pfn: int) -> None:
-        """Take another reference to the allocation that starts at ``pfn``.  Errors: BadFree, DoubleFree."""
+        """Take another reference to the allocation that starts at ``pfn``.  Errors: BadArgument."""
         self._check_block(pfn, 0)
         free.get_page(self.kernel, pfn)
 
     def page_count(self, pfn: int) -> int:
-        """The references to the allocation that starts at ``pfn``; 0 if there is none."""
+        """The references to the allocation that starts at ``pfn``; 0 if none starts there."""
+        self._check_block(pfn, 0)
+        if not self.kernel.mem_map[pfn] & PG_ALLOCATED:
+            return 0
         return free.page_count(self.kernel, pfn)
 
     # --- around it -----------------------------------------------------------------------------
@@ -198,10 +220,12 @@ class System:
     def drain_local_pages(self) -> None:
         """Empty the current CPU's lists of all zones.  Source: drain_local_pages()."""
         drain.drain_local_pages(self.kernel)
+        self._done()
 
     def drain_all_pages(self) -> None:
         """Empty every CPU's lists of all zones.  Source: drain_all_pages()."""
         drain.drain_all_pages(self.kernel)
+        self._done()
 
     def refresh_vm_stats(self, *, pagesets: bool = False) -> None:
         """Fold the current CPU's counter differences; with ``pagesets`` let its lists decay too.
@@ -209,6 +233,20 @@ class System:
         Source: quiet_vmstat() and vmstat_update(), mm/vmstat.c.
         """
         refresh_cpu_vm_stats(self.kernel, pagesets)
+        self._done()
+
+    def unreserve_highatomic(self, gfp: int, *, force: bool = False) -> bool:
+        """Give one reserved pageblock back to the type of a request, as reclaim does when it fails.
+
+        Without ``force`` each zone keeps one.  True if free pages came with it.
+        Errors: BadArgument.  Source: unreserve_highatomic_pageblock(), mm/page_alloc.c.
+        """
+        self._check_request(gfp, 0)
+        k = self.kernel
+        ac = alloc.prepare_alloc_pages(k, gfp, k.config.cpu_node[k.machine.cpu])
+        moved = k.calls.unreserve_highatomic_pageblock(k, ac, force)
+        self._done()
+        return moved
 
     def isolate_pageblock(self, pfn: int) -> bool:
         """Take the pageblock of ``pfn`` out of circulation.  False if it already is, or straddles its zone.
@@ -216,12 +254,15 @@ class System:
         Source: set_migratetype_isolate(), mm/page_isolation.c.
         """
         self._check_block(pfn, 0)
-        return isolation.set_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn)
+        done = isolation.set_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn)
+        self._done()
+        return done
 
     def unisolate_pageblock(self, pfn: int, migratetype: int = g.MIGRATE_MOVABLE) -> None:
         """Give the pageblock of ``pfn`` back with type ``migratetype``.  Source: unset_migratetype_isolate()."""
         self._check_block(pfn, 0)
         isolation.unset_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn, migratetype)
+        self._done()
 
     def lru_add(self, pfn: int, order: int = 0) -> None:
         """Say that an allocation is on an LRU list: its pages then count as movable when a block is claimed.

@@ -18,7 +18,7 @@ import pytest
 
 from pageblock_buddy import Config, System, ZoneConfig
 from pageblock_buddy import gfp as g
-from pageblock_buddy.linux_6_12 import alloc, bulk
+from pageblock_buddy.linux_6_12 import bulk
 from pageblock_buddy.mm.calls import Calls
 from pageblock_buddy.variants import VARIANTS, Variant
 
@@ -27,8 +27,7 @@ ENTRY_POINTS = tuple(field.name for field in dataclasses.fields(Calls))
 MIRRORED = tuple(f"{directory}/" for directory in ("mm", *sorted(p.parent.name for p in PACKAGE.glob("*/variant.py"))))
 #: Entry points of the kernel's other parts, which no mirrored function calls: who calls them here instead.
 CALLED_FROM_ABOVE = {
-    "free_unref_folios": ("system.py",),  # munmap and truncate
-    "unreserve_highatomic_pageblock": (__file__,),  # reclaim, which is not modelled: only this test
+    "unreserve_highatomic_pageblock": ("system.py",),  # reclaim, which is not modelled
 }
 NODE_PAGES = 2048
 
@@ -79,9 +78,7 @@ def load(system: System) -> None:
     with system.on_cpu(1):
         for pfn, order in allocated[2 * third :]:
             system.free_pages(pfn, order)
-    k = system.kernel
-    ac = alloc.prepare_alloc_pages(k, g.GFP_KERNEL, 0)
-    k.calls.unreserve_highatomic_pageblock(k, ac, True)
+    system.unreserve_highatomic(g.GFP_KERNEL, force=True)
     # The vmstat worker lets lists decay, and after some idle rounds gives those of another node's zone back.
     with system.on_cpu(1):
         for pfn in system.alloc_pages_bulk(g.GFP_KERNEL, 8, node=0):

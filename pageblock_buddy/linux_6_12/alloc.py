@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from pageblock_buddy import gfp as g
 from pageblock_buddy.gfp import FPI_TO_TAIL, GFP_MIGRATETYPE_TABLE, GFP_ZONE_TABLE
-from pageblock_buddy.linux_6_12.free import _free_pages_ok, split_page
+from pageblock_buddy.linux_6_12.free import _free_pages, _free_pages_ok, split_page
 from pageblock_buddy.linux_6_12.watermark import zone_watermark_fast
 from pageblock_buddy.machine.lists import ListHead
 from pageblock_buddy.mm.alloc_context import AllocContext, RmqueueMode
@@ -420,4 +420,4 @@ def free_pages_exact(k: Kernel, pfns: Sequence[int]) -> None:
     Status:  source
     """
     for pfn in pfns:
-        k.calls._free_frozen_pages(k, pfn, 0)  # LPA-10.0.6
+        _free_pages(k, pfn, 0)  # LPA-10.0.6

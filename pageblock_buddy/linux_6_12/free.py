@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pageblock_buddy import gfp
-from pageblock_buddy.errors import BadFree, DoubleFree, OrderMismatch
+from pageblock_buddy.errors import BadArgument, BadFree, DoubleFree, OrderMismatch
 from pageblock_buddy.gfp import FPI_NONE
 from pageblock_buddy.linux_6_12.pcp import nr_pcp_free, nr_pcp_high
 from pageblock_buddy.linux_6_12.watermark import zone_watermark_ok
@@ -38,6 +38,12 @@ def free_pages_prepare(k: Kernel, pfn: int, order: int) -> None:
     k.mem_map[pfn] = PG_NONE  # LPA-8.4.2
     if k.trace is not None:
         k.trace.mm_page_free(k.machine.cpu, pfn, order)  # LPA-15.1.2
+
+
+def check_allocation(k: Kernel, pfn: int, order: int) -> None:
+    """Refuse a block that is not an allocation of this order.  Errors: BadFree, DoubleFree, OrderMismatch."""
+    if k.mem_map[pfn] & ~PG_COMPOUND != PG_ALLOCATED | order:
+        raise_bad_free(k, pfn, order)
 
 
 def covering_block(k: Kernel, pfn: int) -> tuple[int, int, int] | None:
@@ -207,11 +213,14 @@ def page_count(k: Kernel, pfn: int) -> int:
 
 
 def get_page(k: Kernel, pfn: int) -> None:
-    """Take another reference.
+    """Take another reference to an allocation, by its first page.
 
     Kernel:  get_page(), include/linux/mm.h; LPA-10.0.1
     Status:  source
+    Errors:  BadArgument for a page that is not the first one of an allocation
     """
+    if not k.mem_map[pfn] & PG_ALLOCATED:
+        raise BadArgument(f"pfn {pfn} is not the first page of an allocation", pfn=pfn)
     k.page_refs[pfn] = page_count(k, pfn) + 1
 
 
@@ -234,9 +243,8 @@ def _free_pages(k: Kernel, pfn: int, order: int) -> None:
     Status:  source
     Errors:  BadFree, DoubleFree, OrderMismatch; nothing has changed then
     """
+    check_allocation(k, pfn, order)
     state = k.mem_map[pfn]
-    if state & ~PG_COMPOUND != PG_ALLOCATED | order:
-        raise_bad_free(k, pfn, order)
     if _put_page_testzero(k, pfn):
         k.calls._free_frozen_pages(k, pfn, order)  # LPA-10.0.1
         return
@@ -248,15 +256,28 @@ def _free_pages(k: Kernel, pfn: int, order: int) -> None:
         k.calls._free_frozen_pages(k, pfn + (1 << part), part)
 
 
+def folios_put(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
+    """Put one reference to each (first PFN, order); those that were the last are freed as a batch.
+
+    Kernel:  folios_put_refs(), mm/swap.c; LPA-10.0.8
+    Status:  source
+    Errors:  BadFree, DoubleFree, OrderMismatch; nothing has changed then, unless a folio is named twice
+    """
+    for pfn, order in folios:
+        check_allocation(k, pfn, order)
+    k.calls.free_unref_folios(k, [folio for folio in folios if _put_page_testzero(k, folio[0])])
+
+
 def split_page(k: Kernel, pfn: int, order: int) -> None:
     """Turn a non-compound allocation into 2^order allocations of order 0.
 
     Kernel:  split_page(), mm/page_alloc.c; LPA-10.0.4
     Status:  source
-    Errors:  BadFree, DoubleFree, OrderMismatch when it is not a non-compound allocation of this order
+    Errors:  BadFree, DoubleFree, OrderMismatch; BadArgument for a compound allocation
     """
-    if k.mem_map[pfn] != PG_ALLOCATED | order:
-        raise_bad_free(k, pfn, order)
+    check_allocation(k, pfn, order)
+    if k.mem_map[pfn] & PG_COMPOUND:
+        raise BadArgument(f"pfn {pfn} is a compound allocation, which split_page() cannot split", pfn=pfn)
     refs = page_count(k, pfn)
     for page in range(pfn, pfn + (1 << order)):
         k.mem_map[page] = PG_ALLOCATED  # LPA-10.0.4

@@ -3,10 +3,13 @@
 
 A snapshot has zones with nodes and page lists with CPUs, but nothing that joins them.  What it has is
 how many CPUs each node has: high_min is the zone's low watermark divided by the CPUs of its node (LPA-8.7.4).
+A natural run tells more: a CPU's requests prefer its own node unless they say otherwise.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 JsonObject = dict[str, Any]
@@ -43,3 +46,16 @@ def first_guess(zones: list[JsonObject], nr_cpus: int) -> tuple[int, ...]:
     nodes = [nid for nid, count in counts.items() for _ in range(count)]
     nodes += [max(counts) + 1] * nr_cpus
     return tuple(nodes[:nr_cpus])
+
+
+def busiest_nodes(
+    events: Iterable[tuple[int, Any]], zones: list[JsonObject], guess: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The node that most of each CPU's allocations of a natural run came from; ``guess`` for a CPU without any."""
+    ranges = [(zone["start"], zone["start"] + zone["spanned"], zone["node"]) for zone in zones]
+    seen: dict[int, Counter[int]] = {cpu: Counter() for cpu in range(len(guess))}
+    for _, record in events:
+        match record:
+            case ["e", _, _, _, "alloc", int(cpu), _, _, _, int(pfn)] if cpu in seen:
+                seen[cpu].update(node for start, end, node in ranges if start <= pfn < end)
+    return tuple(nodes.most_common(1)[0][0] if nodes else guess[cpu] for cpu, nodes in seen.items())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pageblock_buddy.recording.machine_of import cpus_of, snapshot_zones, told_cpu_nodes
 from pageblock_buddy.recording.reader import RecordingReader
-from pageblock_buddy.recording.topology import first_guess
+from pageblock_buddy.recording.topology import busiest_nodes, first_guess
 from pageblock_buddy.replay.natural import NaturalReplay
 from pageblock_buddy.replay.result import ReplayResult
 from pageblock_buddy.replay.scripted import ScriptedReplay
@@ -48,7 +48,8 @@ def find_cpu_nodes(path: Path, variant: str | None) -> tuple[int, ...] | None:
 
     The map is a property of the machine, like its zones, but the format does not carry it (decision
     D-07).  We start from CPUs numbered node by node, and where an operation of a CPU disagrees, try that CPU on
-    the other nodes, and keep what agrees longest.  The model still answers every operation before it is compared.
+    the other nodes, and keep what agrees longest.  For a natural run we take the node that most of a CPU's pages came
+    from.  The model still answers every operation before it is compared.
     Errors: InputError.
     """
     with RecordingReader(path) as reader:
@@ -60,9 +61,12 @@ def find_cpu_nodes(path: Path, variant: str | None) -> tuple[int, ...] | None:
         if told_cpu_nodes(reader.meta, nr_cpus) is not None:
             return None
         guess = first_guess(zones, nr_cpus)
-    nodes = sorted({zone["node"] for zone in zones} | set(guess))
-    if len(nodes) == 1:
-        return None
+        nodes = sorted({zone["node"] for zone in zones} | set(guess))
+        if len(nodes) == 1:
+            return None
+        if not reader.meta.scripted:
+            # Here a wrong node would pass for requests that preferred another one.
+            return busiest_nodes(reader, zones, guess)
     best, reached, cpu = guess, *_agrees_until(path, variant, guess)
     tried = {best}
     while cpu is not None:

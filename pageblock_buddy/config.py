@@ -22,7 +22,7 @@ MAX_NODES: Final = 1024
 #: Orders must fit the four bits that the page state keeps for them.
 MAX_ORDER_LIMIT: Final = 15
 PAGES_PER_MIB: Final = 256
-#: First PFN of ZONE_DMA32 and of ZONE_NORMAL on x86-64 (LPA-1.0.7).
+#: First PFN of ZONE_DMA32 and of ZONE_NORMAL on x86-64 (LPA-1.0.12).
 DMA_END_PFN: Final = 1 << 12
 DMA32_END_PFN: Final = 1 << 20
 

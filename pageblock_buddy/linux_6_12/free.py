@@ -225,12 +225,14 @@ def get_page(k: Kernel, pfn: int) -> None:
 
 
 def _put_page_testzero(k: Kernel, pfn: int) -> bool:
-    refs = page_count(k, pfn) - 1
-    if refs <= 1:
-        k.page_refs.pop(pfn, None)
-    else:
+    if pfn not in k.page_refs:
+        return True
+    refs = k.page_refs[pfn] - 1
+    if refs > 1:
         k.page_refs[pfn] = refs
-    return refs == 0
+    else:
+        del k.page_refs[pfn]
+    return False
 
 
 def _free_pages(k: Kernel, pfn: int, order: int) -> None:

@@ -53,7 +53,7 @@ def zone_free_pages_exact(zone: Zone) -> int:
 def calculate_normal_threshold(k: Kernel, zone: Zone) -> int:
     """How far a CPU's diff may run before it is folded, in pages.
 
-    Kernel:  calculate_normal_threshold(), mm/vmstat.c; LPA-14.0.3
+    Kernel:  calculate_normal_threshold(), mm/vmstat.c; LPA-14.0.3, LPA-14.0.15
     Status:  source
     """
     if k.config.vm_stat_threshold is not None:
@@ -65,7 +65,7 @@ def calculate_normal_threshold(k: Kernel, zone: Zone) -> int:
 def refresh_zone_stat_thresholds(k: Kernel) -> None:
     """Set every zone's threshold and its drift mark.
 
-    Kernel:  refresh_zone_stat_thresholds(), mm/vmstat.c; LPA-14.0.3
+    Kernel:  refresh_zone_stat_thresholds(), mm/vmstat.c; LPA-14.0.3, LPA-14.0.15
     Status:  source
     """
     for zone in k.zones:
@@ -77,7 +77,7 @@ def refresh_zone_stat_thresholds(k: Kernel) -> None:
         tolerate_drift = wmark_pages(zone, gfp.WMARK_LOW) - wmark_pages(zone, gfp.WMARK_MIN)
         max_drift = k.config.nr_cpus * threshold
         if max_drift > tolerate_drift:
-            zone.percpu_drift_mark = wmark_pages(zone, gfp.WMARK_HIGH) + max_drift
+            zone.percpu_drift_mark = wmark_pages(zone, gfp.WMARK_HIGH) + max_drift  # LPA-14.0.15
 
 
 def refresh_cpu_vm_stats(k: Kernel, do_pagesets: bool) -> None:

@@ -111,11 +111,13 @@ def _replay(arguments: argparse.Namespace) -> int:
         )
     if not result.operations and not result.mismatches:
         raise InputError(f"{result.recording}: no operation in it, nothing was compared")
+    # Known before anything is printed: it holds even if nobody reads on.
+    arguments.code = EXIT_DIFFERENCE if result.mismatches else EXIT_GOOD
     if arguments.json:
         print(json.dumps(result.to_dict()))
     else:
         _print_result(arguments, result)
-    return EXIT_DIFFERENCE if result.mismatches else EXIT_GOOD
+    return int(arguments.code)
 
 
 def _print_result(arguments: argparse.Namespace, result: ReplayResult) -> None:
@@ -168,9 +170,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output went away (head, less): nothing is wrong, and nobody is listening.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_GOOD
+        return int(getattr(arguments, "code", EXIT_GOOD))
     except KeyboardInterrupt:
         print("pageblock-buddy: interrupted", file=sys.stderr)
+        return EXIT_INCOMPLETE
+    except MemoryError:
+        print("pageblock-buddy: not enough memory", file=sys.stderr)
         return EXIT_INCOMPLETE
     except PageblockBuddyError as error:
         if getattr(arguments, "json", False):

@@ -19,6 +19,8 @@ from pageblock_buddy.errors import ConfigError
 MAX_PFN: Final = 1 << 32
 MAX_CPUS: Final = 8192
 MAX_NODES: Final = 1024
+#: A CPU's counter difference is an s8.
+MAX_STAT_THRESHOLD: Final = 125
 #: Orders must fit the four bits that the page state keeps for them.
 MAX_ORDER_LIMIT: Final = 15
 PAGES_PER_MIB: Final = 256
@@ -143,6 +145,10 @@ class Config:
             object.__setattr__(self, "cpu_node", (0,) * self.nr_cpus)
         _require(len(self.cpu_node) == self.nr_cpus, "cpu_node wants one node for each CPU")
         _require(all(0 <= n < MAX_NODES for n in self.cpu_node), f"cpu_node entries are not 0..{MAX_NODES - 1}")
+        _require(
+            self.vm_stat_threshold is None or 0 <= self.vm_stat_threshold <= MAX_STAT_THRESHOLD,
+            f"vm_stat_threshold {self.vm_stat_threshold} is not 0..{MAX_STAT_THRESHOLD}",
+        )
         _require(0 <= self.pcp_batch_scale_max <= 6, "pcp_batch_scale_max is not 0..6")
         _require(
             self.percpu_pagelist_high_fraction == 0 or self.percpu_pagelist_high_fraction >= 8,

@@ -196,8 +196,8 @@ def load_zone(k: Kernel, zone: Zone, state: JsonObject) -> None:
         low = -(1 << 62) if key == "nr_free_pages" else 0
         setattr(zone, attribute, _int(state.get(key), f"{name}: {key}", low))
     zone.watermark[:] = [_int(state.get(key), f"{name}: {key}") for key in _WMARK_FIELDS]
-    reserve = _list(state.get("lowmem_reserve"), f"{name}: lowmem_reserve")
-    zone.lowmem_reserve[:] = [_int(r, f"{name}: lowmem_reserve") for r in reserve[: gfp.MAX_NR_ZONES]]
+    reserve = _list(state.get("lowmem_reserve"), f"{name}: lowmem_reserve", gfp.MAX_NR_ZONES)
+    zone.lowmem_reserve[:] = [_int(r, f"{name}: lowmem_reserve") for r in reserve]
     _load_blocks(k, zone, state, name)
     areas = _list(state.get("free_area"), f"{name}: free_area", len(zone.free_area))
     for order, (area, entry) in enumerate(zip(zone.free_area, areas, strict=True)):

@@ -186,8 +186,8 @@ class System:
     def free_folios(self, folios: Sequence[tuple[int, int]]) -> None:
         """Put one reference to each (first PFN, order) and free those without any left as one batch.
 
-        munmap and truncate do this with up to 31 folios.  Errors: as free_pages; the state is unchanged then, unless
-        the same folio is named twice.  Source: folios_put_refs(), mm/swap.c; free_unref_folios(), mm/page_alloc.c.
+        munmap and truncate do this with up to 31 folios.  Errors: as free_pages; the state is unchanged then.
+        Source: folios_put_refs(), mm/swap.c; free_unref_folios(), mm/page_alloc.c.
         """
         for pfn, order in folios:
             self._check_block(pfn, order)
@@ -259,8 +259,13 @@ class System:
         return done
 
     def unisolate_pageblock(self, pfn: int, migratetype: int = g.MIGRATE_MOVABLE) -> None:
-        """Give the pageblock of ``pfn`` back with type ``migratetype``.  Source: unset_migratetype_isolate()."""
+        """Give the pageblock of ``pfn`` back with type ``migratetype``; nothing happens if it is not isolated.
+
+        Errors: BadArgument.  Source: unset_migratetype_isolate(), mm/page_isolation.c.
+        """
         self._check_block(pfn, 0)
+        if not 0 <= migratetype < g.MIGRATE_TYPES or migratetype == g.MIGRATE_ISOLATE:
+            raise BadArgument(f"a pageblock cannot get type {migratetype}", migratetype=migratetype)
         isolation.unset_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn, migratetype)
         self._done()
 
@@ -281,8 +286,8 @@ class System:
         for page in range(pfn, pfn + (1 << order), min(1 << order, k.block_pages)):
             block = page >> k.pageblock_order
             count = k.nr_movable.get(block, 0) + sign * min(1 << order, k.block_pages)
-            if count < 0:
-                raise BadArgument(f"the pageblock of pfn {page} has no {1 << order} pages on the LRU", pfn=page)
+            if not 0 <= count <= k.block_pages:
+                raise BadArgument(f"the pageblock of pfn {page} would have {count} pages on the LRU", pfn=page)
             if count:
                 k.nr_movable[block] = count
             else:

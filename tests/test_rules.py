@@ -108,7 +108,9 @@ def outer(a, b):
         a,
         b,
     )
-    if a:  # LPA-3.0.1
+    if (
+        a
+    ):  # LPA-3.0.1
         return 1  # a remark (LPA-9.9.9)
     elif b:  # LPA-3.0.2
         # LPA-4.0.1
@@ -134,13 +136,13 @@ def test_marks_belong_to_statements() -> None:
     assert [(m.line, m.end_line, m.function, m.ids) for m in rules.marks_in(SOURCE)] == [
         (2, 2, "", ("LPA-1.0.1",)),
         (7, 10, "outer", ("LPA-2.0.1", "LPA-2.0.2")),
-        (11, 11, "outer", ("LPA-3.0.1",)),
-        (13, 13, "outer", ("LPA-3.0.2",)),
-        (17, 20, "outer", ("LPA-4.0.1", "LPA-4.0.2")),
-        (21, 21, "outer", ("LPA-5.0.1",)),
-        (25, 25, "", ("LPA-6.0.1",)),
-        (28, 28, "Structure.method.inner", ("LPA-7.0.1",)),
-        (29, 29, "Structure.method", ("LPA-7.0.2",)),
+        (11, 12, "outer", ("LPA-3.0.1",)),
+        (15, 15, "outer", ("LPA-3.0.2",)),
+        (19, 22, "outer", ("LPA-4.0.1", "LPA-4.0.2")),
+        (23, 23, "outer", ("LPA-5.0.1",)),
+        (27, 27, "", ("LPA-6.0.1",)),
+        (30, 30, "Structure.method.inner", ("LPA-7.0.1",)),
+        (31, 31, "Structure.method", ("LPA-7.0.2",)),
     ]
 
 
@@ -178,10 +180,7 @@ def unknown_citations(text: str) -> list[str]:
 
 
 def test_every_citation_in_the_package_stands_for_a_rule() -> None:
-    found = {
-        path.name: unknown_citations(path.read_text("utf-8"))
-        for path in sorted(rules.PACKAGE.rglob("*.py"))
-    }
+    found = {path.name: unknown_citations(path.read_text("utf-8")) for path in sorted(rules.PACKAGE.rglob("*.py"))}
     assert {name: ids for name, ids in found.items() if ids} == {}
 
 
@@ -271,10 +270,12 @@ def test_kernel_lines_without_rules_are_found() -> None:
 
 
 def test_the_table_tells_reasons_tests_and_recordings_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {i: Rule(i, ("all",), "A | b", "x") for i in ("LPA-8.3.1", "LPA-8.3.2", "LPA-8.3.3", "LPA-1.0.2", "LPA-0.0.1")}
+    ids = ("LPA-8.3.1", "LPA-8.3.2", "LPA-8.3.3", "LPA-1.0.2", "LPA-0.0.1")
+    known = {i: Rule(i, ("all",), "A | b", "x") for i in ids}
     known["LPA-8.3.10"] = Rule("LPA-8.3.10", ("6.1",), "Old", "x")
     reasons = builder.Reasons(no_code={"LPA-0.0": "outside: it is"}, no_recording={"LPA-8.3.3": "no way"})
-    exercised = builder.Exercised(by_rule={"LPA-8.3.1": ["r1", "r2", "r3", "r4"]}, replayed=["r1", "r2", "r3", "r4", "r5"])
+    runs = ["r1", "r2", "r3", "r4"]
+    exercised = builder.Exercised(by_rule={"LPA-8.3.1": runs}, replayed=[*runs, "r5"])
     monkeypatch.setattr(builder, "tests_by_rule", lambda found: {"LPA-8.3.2": ["test_x.py: test_y"]})
     text = builder.table(known, reasons, exercised)
     rows = {row.split("|")[1].split(">")[-1].split()[0]: row for row in text.splitlines() if " | " in row}

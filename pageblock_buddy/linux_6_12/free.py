@@ -263,10 +263,14 @@ def folios_put(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
 
     Kernel:  folios_put_refs(), mm/swap.c; LPA-10.0.8
     Status:  source
-    Errors:  BadFree, DoubleFree, OrderMismatch; nothing has changed then, unless a folio is named twice
+    Errors:  BadFree, DoubleFree, OrderMismatch; nothing has changed then
     """
+    puts: dict[int, int] = {}
     for pfn, order in folios:
         check_allocation(k, pfn, order)
+        puts[pfn] = puts.get(pfn, 0) + 1
+        if puts[pfn] > page_count(k, pfn):
+            raise DoubleFree(f"pfn {pfn} is named {puts[pfn]} times, more than it has references", pfn=pfn)
     k.calls.free_unref_folios(k, [folio for folio in folios if _put_page_testzero(k, folio[0])])
 
 
@@ -280,8 +284,6 @@ def split_page(k: Kernel, pfn: int, order: int) -> None:
     check_allocation(k, pfn, order)
     if k.mem_map[pfn] & PG_COMPOUND:
         raise BadArgument(f"pfn {pfn} is a compound allocation, which split_page() cannot split", pfn=pfn)
-    refs = page_count(k, pfn)
+    # The first page keeps its references; the others get one each.
     for page in range(pfn, pfn + (1 << order)):
         k.mem_map[page] = PG_ALLOCATED  # LPA-10.0.4
-        if refs > 1:
-            k.page_refs[page] = refs

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pageblock_buddy import gfp
+from pageblock_buddy.config import MAX_STAT_THRESHOLD
 from pageblock_buddy.mm.mmzone import Zone, wmark_pages
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def calculate_normal_threshold(k: Kernel, zone: Zone) -> int:
     if k.config.vm_stat_threshold is not None:
         return k.config.vm_stat_threshold
     mem = zone.managed_pages >> 15  # 128 MiB units
-    return min(125, 2 * k.config.nr_cpus.bit_length() * (1 + mem.bit_length()))  # LPA-14.0.3
+    return min(MAX_STAT_THRESHOLD, 2 * k.config.nr_cpus.bit_length() * (1 + mem.bit_length()))  # LPA-14.0.3
 
 
 def refresh_zone_stat_thresholds(k: Kernel) -> None:
@@ -92,14 +93,14 @@ def refresh_cpu_vm_stats(k: Kernel, do_pagesets: bool) -> None:
     cpu = k.machine.cpu
     for zone in k.zones:
         stat = zone.per_cpu_zonestats[cpu]
-        changed = stat.nr_free_pages_diff != 0
-        zone.nr_free_pages += stat.nr_free_pages_diff  # LPA-14.0.4
-        stat.nr_free_pages_diff = 0
+        pcp = zone.per_cpu_pageset[cpu]
+        if stat.nr_free_pages_diff:
+            zone.nr_free_pages += stat.nr_free_pages_diff  # LPA-14.0.4
+            stat.nr_free_pages_diff = 0
+            # In use: keep a remote zone's pages for three more rounds.
+            pcp.expire = 3
         if not do_pagesets:
             continue
-        pcp = zone.per_cpu_pageset[cpu]
-        if changed:
-            pcp.expire = 3
         k.calls.decay_pcp_high(k, zone, pcp)  # LPA-8.8.1
         if not pcp.expire or not pcp.count:
             continue

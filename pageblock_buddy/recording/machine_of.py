@@ -31,20 +31,22 @@ def snapshot_zones(record: object) -> list[JsonObject]:
 
 
 def cpus_of(zones: list[JsonObject]) -> list[int]:
-    """The CPUs that the snapshot has page lists for, ascending."""
-    found: dict[int, None] = {}
+    """The CPUs that each zone of the snapshot has page lists for: 0 to some last one.
+
+    InputError if a zone leaves one out: a few page lists must not make a machine of thousands of CPUs.
+    """
+    cpus: list[int] = []
     for zone in zones:
         pcps = zone.get("pcp")
         if not isinstance(pcps, list) or not all(isinstance(p, dict) for p in pcps):
             raise InputError("a zone's pcp is not a list of objects")
-        for pcp in pcps:
-            cpu = pcp.get("cpu")
-            if type(cpu) is not int or not 0 <= cpu < MAX_CPUS:
-                raise InputError(f"CPU {cpu!r} is not 0..{MAX_CPUS - 1}")
-            found[cpu] = None
-    if not found:
-        raise InputError("the snapshot has no CPU")
-    return sorted(found)
+        for expected, pcp in enumerate(pcps):
+            if type(pcp.get("cpu")) is not int or pcp["cpu"] != expected:
+                raise InputError(f"a zone has a page list of CPU {pcp.get('cpu')!r} where CPU {expected}'s belongs")
+        cpus = cpus or list(range(len(pcps)))
+        if len(pcps) != len(cpus) or not 0 < len(cpus) <= MAX_CPUS:
+            raise InputError(f"a zone has page lists of {len(pcps)} CPUs, not of 1..{MAX_CPUS} as all zones have")
+    return cpus
 
 
 def config_of_snapshot(zones: list[JsonObject], cpu_node: tuple[int, ...], distance: Any = None) -> Config:
@@ -59,12 +61,19 @@ def config_of_snapshot(zones: list[JsonObject], cpu_node: tuple[int, ...], dista
             cpu_node=cpu_node,
             pageblock_order=zones[0]["pageblock_order"],
             max_page_order=zones[0]["max_order"],
-            node_distance=None if distance is None else tuple(tuple(row) for row in distance),
+            node_distance=_distances(distance),
         )
     except ConfigError as error:
         raise InputError(f"the snapshot's machine is impossible: {error.message}") from None
-    except TypeError:
-        raise InputError("meta: node_distance is not a table of numbers") from None
+
+
+def _distances(told: Any) -> tuple[tuple[int, ...], ...] | None:
+    if told is None:
+        return None
+    rows = told if isinstance(told, list) else [told]
+    if not all(isinstance(row, list) and all(type(d) is int and 0 <= d <= 255 for d in row) for row in rows):
+        raise InputError("meta: node_distance is not a table of distances 0..255")
+    return tuple(tuple(row) for row in rows)
 
 
 def told_cpu_nodes(meta: Meta, nr_cpus: int) -> tuple[int, ...] | None:

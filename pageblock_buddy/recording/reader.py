@@ -14,6 +14,7 @@ import gzip
 import io
 import json
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -65,13 +66,18 @@ class RecordingReader:
         self._stream: io.BufferedIOBase | None = None
         self._lineno = 0
         try:
+            status = os.stat(self.path)
+            if not stat.S_ISREG(status.st_mode):
+                # opening a FIFO would wait for a writer; and a replay reads its file more than once
+                raise OSError("not a regular file")
+            self.size = status.st_size
             self._raw = open(self.path, "rb")  # noqa: SIM115 - closed in close()
-            self.size = os.fstat(self._raw.fileno()).st_size
             head = self._raw.read(2)
             self._raw.seek(0)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.close()
-            raise InputError(f"{self.name}: cannot read: {error.strerror or error}", path=self.name) from None
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{self.name}: cannot read: {reason}", path=self.name) from None
         if head == b"\x1f\x8b":
             self._stream = io.BufferedReader(gzip.GzipFile(fileobj=self._raw), _CHUNK)
         else:

@@ -78,7 +78,7 @@ def _stop_scripted(replay: ScriptedReplay, at: int) -> Stopped:
 
 def _stop_natural(replay: NaturalReplay, at: int) -> Stopped:
     last = replay.reader.meta.events - 1
-    if not 0 <= at <= last:
+    if not 0 <= at <= last or not replay.operations:
         raise _no_such(replay.reader.name, at, last)
     operation = replay.rewind_to(at)
     return Stopped(replay.model.k, operation, lambda: replay.perform(operation))

@@ -39,7 +39,7 @@ def _replay_once(
         replay = open_replay(reader, choose_variant(reader, variant), cpu_node)
         for count, _ in enumerate(replay.run(keep_going=keep_going)):
             if progress is not None and count % 512 == 0:
-                progress(reader.position(), reader.size)
+                progress(replay.position(), reader.size)
         return replay.result
 
 

@@ -37,10 +37,15 @@ from pageblock_buddy.replay.result import INFERRED_INPUTS, RESYNC_CAUSES, Mismat
 from pageblock_buddy.snapshot import clone, zone_to_dict
 from pageblock_buddy.variants import Variant
 
-#: Operations between two saved states.
+#: Operations between two saved states, at least.
 _CHECKPOINT = 4000
+#: What saved states may take together, at one byte a page; and the largest machine (256 GiB).
+_CHECKPOINT_BYTES = 1 << 31
+_MAX_PFN = 1 << 26
 #: Suspects tried for one difference that concern none of the pages in it.
 _MAX_UNRELATED = 6
+#: The line of event 0.
+_FIRST_LINE = 3
 #: How far back a free that waited for zone->lock may be logged, in operations.
 _LATE_WINDOW = 64
 #: Input, not outcome: the pages of a block that are on an LRU list (no event reports them).
@@ -81,17 +86,22 @@ class NaturalReplay:
         self.model = NaturalModel(kernel)
         self.causes: dict[_Cause, None] = {}
         self._by_operation: dict[int, list[_Cause]] = {}
+        end_pfn = kernel.config.end_pfn
+        if end_pfn > _MAX_PFN:
+            raise reader.error(f"a natural run on a machine of {end_pfn} pages; {_MAX_PFN} can be replayed", first[0])
+        self._interval = max(_CHECKPOINT, len(self.operations) * end_pfn // _CHECKPOINT_BYTES)
         self._checkpoints: list[Kernel] = []
         self._at = 0
+        self._final_folds = self._final_boosts = 0
 
     # --- performing ----------------------------------------------------------------------------
 
     def _rewind(self, at: int) -> None:
         """Go back to the state before operation ``at``, performing again what lies behind the saved state."""
-        number = min(at // _CHECKPOINT, len(self._checkpoints) - 1)
+        number = min(at // self._interval, len(self._checkpoints) - 1)
         del self._checkpoints[number + 1 :]
         self.model = NaturalModel(clone(self._checkpoints[number]))
-        self._at = number * _CHECKPOINT
+        self._at = number * self._interval
         while self._at < at:
             self._perform_next()
 
@@ -102,7 +112,10 @@ class NaturalReplay:
         """
         for _ in self.run():
             pass
-        operation = next(o for o in sorted(self.operations, key=lambda o: o.index) if o.index >= index)
+        lineno = _FIRST_LINE + index
+        known = [o for o in self.operations if o.index == index or any(line == lineno for line, _ in o.events)]
+        # What is left are the further pages of a bulk allocation, and calls that belong to nothing.
+        operation = known[0] if known else max(self.operations, key=lambda o: (o.index <= index, o.index))
         self._rewind(self._place(operation.index))
         return operation
 
@@ -124,7 +137,7 @@ class NaturalReplay:
     def _perform_next(self) -> Mismatch | None:
         """Perform the next operation and compare.  Returns the first difference or None."""
         at = self._at
-        if at % _CHECKPOINT == 0 and at // _CHECKPOINT == len(self._checkpoints):
+        if at % self._interval == 0 and at // self._interval == len(self._checkpoints):
             self._checkpoints.append(clone(self.model.k))
         operation = self.operations[at]
         lost, node = self._inputs(operation)
@@ -323,7 +336,8 @@ class NaturalReplay:
             for pcp, entry in zip(zone.per_cpu_pageset, pcps if isinstance(pcps, list) else [], strict=False):
                 lists = entry.get("lists") if isinstance(entry, dict) else None
                 for mine, theirs in zip(pcp.lists, lists if isinstance(lists, list) else [], strict=False):
-                    moved ^= set(mine) ^ {pfn for pfn in theirs if type(pfn) is int}
+                    pfns = theirs if isinstance(theirs, list) else []
+                    moved ^= set(mine) ^ {pfn for pfn in pfns if type(pfn) is int}
         return moved
 
     def _explain_end(self, mismatch: Mismatch) -> bool:
@@ -355,8 +369,7 @@ class NaturalReplay:
                 self.result.mismatches.append(mismatch)
                 self._count(at)
                 return
-            if at % 256 == 0:
-                yield self.operations[at].lineno
+            yield self.operations[at].lineno
         mismatch = self._final_difference()
         while mismatch is not None and self._explain_end(mismatch):
             mismatch = self._final_difference()
@@ -366,6 +379,10 @@ class NaturalReplay:
         else:
             self.result.snapshots += 1
         yield self.last_line
+
+    def position(self) -> int:
+        """How far the replay is, as bytes of the file (which is read at once)."""
+        return self.reader.size * self._at // max(len(self.operations), 1)
 
     def _count(self, end: int) -> None:
         result = self.result

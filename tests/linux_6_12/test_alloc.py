@@ -42,8 +42,9 @@ def zones(*specs: tuple[int, int, int], **fields: Any) -> tuple[ZoneConfig, ...]
     )
 
 
-def several(*specs: tuple[int, int, int], texts: dict[int, str], fields: dict[str, Any] | None = None,
-            **overrides: Any) -> System:
+def several(
+    *specs: tuple[int, int, int], texts: dict[int, str], fields: dict[str, Any] | None = None, **overrides: Any
+) -> System:
     """A machine of several 16-page zones; ``texts`` draws the one at a PFN."""
     system = System.boot(config(zones=zones(*specs, **(fields or {})), vm_stat_threshold=0, **overrides))
     for zone in system.zones:
@@ -130,7 +131,8 @@ def test_the_list_of_this_cpu() -> None:
 
 @pytest.mark.parametrize("context", [Context.HARDIRQ, Context.SOFTIRQ])
 def test_interrupt_while_the_list_is_locked(context: Context) -> None:
-    """LPA-16.0.3, LPA-8.2.1, LPA-16.0.2: the trylock fails, so the page comes from the zone, though the list has one; the
+    """LPA-16.0.3, LPA-8.2.1, LPA-16.0.2: the trylock fails, so the page comes from the zone, though the list has
+    one; the
     lists and their fields stay as they are."""
     system = machine("order 0: M[1] \n pcp0 o0: M[9]")
     pcp = limits(pcp_of(system), free_count=7)
@@ -144,7 +146,8 @@ def test_interrupt_while_the_list_is_locked(context: Context) -> None:
 
 
 def test_huge_pages_have_lists() -> None:
-    """LPA-8.1.2, LPA-8.1.3, LPA-8.3.8: the order of a pageblock (4 here, 9 in the kernel): max(2 >> 4, 2) = 2 blocks."""
+    """LPA-8.1.2, LPA-8.1.3, LPA-8.3.8: the order of a pageblock (4 here, 9 in the kernel): max(2 >> 4, 2) = 2
+    blocks."""
     system = machine("order 0: M[50] \n order 5: M[0]", pageblock_order=4, max_page_order=5)
     assert system.alloc_pages(UNMOVABLE, 4) == 0
     assert_zone(system, "order 0: M[50] \n pcp0 o4: U[16] \n alloc: 0/4")
@@ -195,7 +198,8 @@ def test_below_high_stays_set() -> None:
 
 
 def test_a_failed_attempt_keeps_its_side_effects() -> None:
-    """LPA-9.3.11: free pages by count (a HIGHATOMIC block on the counter of another CPU), none to have: each of the three
+    """LPA-9.3.11: free pages by count (a HIGHATOMIC block on the counter of another CPU), none to have: each of the
+    three
     attempts runs nr_pcp_alloc: high 8 -> raised by 2, 4 (doubled), 8."""
     system = machine("", high_max=100)
     system.zones[0].nr_free_pages = 50
@@ -241,13 +245,16 @@ def test_lowmem_reserve_protects_the_lower_zone() -> None:
 
 
 def test_nofragment_prefers_the_lower_zone() -> None:
-    """LPA-9.1.2, LPA-9.2.12, LPA-6.1.7: an UNMOVABLE request in NORMAL, which has only part blocks of MOVABLE: rather than
+    """LPA-9.1.2, LPA-9.2.12, LPA-6.1.7: an UNMOVABLE request in NORMAL, which has only part blocks of MOVABLE:
+    rather than
     fragment it, DMA32's UNMOVABLE page is used.  When that is gone the walk is repeated without NOFRAGMENT.
 
     NORMAL's list was found empty twice before, so that refill asks for 6 pages (LPA-9.3.11) and gets all four."""
     system = several(*UMA, texts={16: "order 0: U[20] \n blocks: UM", 32: "order 2: M[36]"})
+    log = traced(system)
     assert system.alloc_pages(UNMOVABLE) == 20
     assert system.alloc_pages(UNMOVABLE) == 36
+    assert "wakeup_kswapd" not in kinds(log.take())  # all in the fast path
     assert_zone(system, "pcp0 o0: U[37 38 39] \n alloc: 36/0 \n blocks: UM", system.zones[2])
 
 
@@ -325,7 +332,8 @@ def test_memoryless_node() -> None:
 
 
 def test_locality_beats_fragmentation() -> None:
-    """LPA-9.2.2: node 0's NORMAL has only a part block of MOVABLE, node 1 an UNMOVABLE page.  The walk comes to a zone of
+    """LPA-9.2.2: node 0's NORMAL has only a part block of MOVABLE, node 1 an UNMOVABLE page.  The walk comes to a
+    zone of
     another node, so NOFRAGMENT is dropped and the local zone fragmented.  DMA32, local, was tried before that."""
     system = several(*NUMA, texts={16: "order 2: M[20]", 32: "order 0: U[33] \n blocks: UM"})
     assert system.alloc_pages(UNMOVABLE) == 20
@@ -389,7 +397,8 @@ def test_slow_path_flags(request_gfp: int, order: int, flags: int) -> None:
     ],
 )
 def test_slow_path(free_pages: int, request_gfp: int, fails: bool, wakeups: int) -> None:
-    """LPA-9.3.5, LPA-9.3.7, LPA-9.3.8, LPA-9.3.10, LPA-9.3.12, LPA-9.1.1: kswapd is woken before each attempt; where the
+    """LPA-9.3.5, LPA-9.3.7, LPA-9.3.8, LPA-9.3.10, LPA-9.3.12, LPA-9.1.1: kswapd is woken before each attempt; where
+    the
     kernel would reclaim (or give up) the model returns None."""
     pages = " ".join(str(8 * block) for block in range(free_pages))
     system = machine(f"order 0: U[{pages}] \n blocks: UUUUUUUUUM", pages=80, watermark=MARKS)
@@ -401,7 +410,8 @@ def test_slow_path(free_pages: int, request_gfp: int, fails: bool, wakeups: int)
 
 
 def test_memalloc_keeps_only_kswapd_and_cma() -> None:
-    """LPA-9.3.7: the reserve flags replace the others: with GFP_ATOMIC|MEMALLOC nothing is reserved as HIGHATOMIC, since
+    """LPA-9.3.7: the reserve flags replace the others: with GFP_ATOMIC|MEMALLOC nothing is reserved as HIGHATOMIC,
+    since
     that flag went too, but the first attempt had it."""
     assert alloc._gfp_pfmemalloc_flags(gfp.GFP_MEMALLOC) == gfp.ALLOC_NO_WATERMARKS
     assert alloc._gfp_pfmemalloc_flags(gfp.GFP_MEMALLOC | gfp.GFP_NOMEMALLOC) == 0
@@ -536,7 +546,8 @@ def test_bulk_with_accounting(memcg: bool, pages: int) -> None:
 
 
 def test_bulk_mark() -> None:
-    """LPA-9.4.3, LPA-9.4.2, LPA-9.4.10: low + the pages wanted: 16 free against 8 + 8 is not enough (LPA-9.4.5: a single
+    """LPA-9.4.3, LPA-9.4.2, LPA-9.4.10: low + the pages wanted: 16 free against 8 + 8 is not enough (LPA-9.4.5: a
+    single
     one then), against 8 + 7 it is.  The high mark plays no part and BELOW_HIGH is not set."""
     system = machine("order 4: M[0]", watermark=MARKS)
     assert system.alloc_pages_bulk(MOVABLE, 8) == [0]
@@ -627,7 +638,6 @@ def test_free_pages_exact() -> None:
     assert_zone(system, "pcp0 o0: M[10 9 8] \n alloc:")
 
 
-@pytest.mark.xfail(reason="free_pages_exact() frees without putting the reference")
 def test_free_pages_exact_puts_references() -> None:
     """LPA-10.0.6, LPA-10.0.1: a page that somebody else holds is not freed yet."""
     system = machine("alloc: 8/0 9/0")

@@ -100,7 +100,9 @@ def test_merging_climbs_to_the_largest_order_and_stops() -> None:
     """LPA-4.0.2, LPA-4.0.4, LPA-4.0.7, LPA-4.0.10: 9 meets 8, then 10, 12 and 0, and ends as order 4 at pfn 0.
 
     16..31 is a free order-4 block and its buddy, but order 4 is the end."""
-    system = machine("order 0: M[8] \n order 1: M[10] \n order 2: M[12] \n order 3: M[0] \n order 4: M[16] \n alloc: 9/0")
+    system = machine(
+        "order 0: M[8] \n order 1: M[10] \n order 2: M[12] \n order 3: M[0] \n order 4: M[16] \n alloc: 9/0"
+    )
     free_one(system, 9)
     assert_zone(system, "order 4: M[0 16]")
     assert [system.kernel.mem_map[pfn] for pfn in (0, 8, 9, 10, 12)] == [PG_BUDDY | 4, 0, 0, 0, 0]  # LPA-3.0.4
@@ -240,7 +242,8 @@ def test_what_is_counted(mt: int, free: int, highatomic: int, cma: int) -> None:
 
 
 def test_moving_is_two_changes_of_the_counter() -> None:
-    """LPA-3.0.3, LPA-14.0.2: -4 and then +4.  With a diff of -5 and a threshold of 6 the first one folds (-9), so
+    """LPA-14.0.14, LPA-3.0.3, LPA-14.0.2: -4 and then +4.  With a diff of -5 and a threshold of 6 the first one
+    folds (-9), so
     the counter reads 9 less although nothing left the zone."""
     system = machine("order 2: M[0 8 16] \n blocks: MMMMMMMM", vm_stat_threshold=6)
     zone = system.zones[0]

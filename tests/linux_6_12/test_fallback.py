@@ -39,7 +39,7 @@ def take_bulk(system: System, count: int, mt: int, alloc_flags: int = 0) -> list
 # --- who falls back to whom --------------------------------------------------------------------
 
 #: every pageblock full of movable pages: no claim can reach half a block, so everything is stolen
-FULL = {block: 7 for block in range(8)}
+FULL = dict.fromkeys(range(8), 7)
 
 
 @pytest.mark.parametrize(("mt", "order_of_victims"), [(U, "RM"), (M, "RU"), (R, "UM")])
@@ -109,7 +109,8 @@ def test_claim_of_a_big_block() -> None:
 
 
 def test_claim_of_one_whole_pageblock() -> None:
-    """LPA-6.3.1: order 3 is a pageblock: the same, one block, and it needs no half-full test (FULL does not stop it)."""
+    """LPA-6.3.1: order 3 is a pageblock: the same, one block, and it needs no half-full test (FULL does not stop
+    it)."""
     system = machine("order 0: M[50] \n order 3: R[40] M[8] \n blocks: MMMMMRMM")
     system.kernel.nr_movable.update(FULL)
     assert take(system, 2, U) == 40
@@ -134,7 +135,8 @@ def test_big_claim_is_traced_as_extfrag_only() -> None:
 
 
 def test_big_claim_is_two_changes_of_the_counter() -> None:
-    """LPA-14.0.2: -16 (folds at a threshold of 10), then +15 (folds too): -1 in the counter and nothing in the diff.
+    """LPA-14.0.14, LPA-14.0.2: -16 (folds at a threshold of 10), then +15 (folds too): -1 in the counter and nothing
+    in the diff.
     A single change of -1 would have stayed in the diff."""
     system = machine("order 4: M[0]", vm_stat_threshold=10)
     zone = system.zones[0]
@@ -192,7 +194,8 @@ def test_a_pcp_page_is_not_free_for_the_half_rule() -> None:
 
 
 def test_claim_moves_all_free_blocks_of_the_pageblock() -> None:
-    """LPA-6.3.9, LPA-6.3.10, LPA-6.3.11: the candidate is 4, order 2, but the page is the smallest fitting block moved: 1.
+    """LPA-6.3.9, LPA-6.3.10, LPA-6.3.11: the candidate is 4, order 2, but the page is the smallest fitting block
+    moved: 1.
 
     1, 2 and 4 go to UNMOVABLE; 16 is in another pageblock."""
     system = machine("order 0: M[16 1] \n order 1: M[2] \n order 2: M[4] \n blocks: MMMMMMMM")
@@ -227,7 +230,8 @@ def test_one_candidate_an_order() -> None:
 
 
 def test_the_next_type_is_not_tried_at_an_order() -> None:
-    """LPA-6.2.6, LPA-6.2.7: RECLAIMABLE is first in the table and fails (2 free, nothing alike); MOVABLE's 20, claimable,
+    """LPA-6.2.6, LPA-6.2.7: RECLAIMABLE is first in the table and fails (2 free, nothing alike); MOVABLE's 20,
+    claimable,
     has the same order and is not looked at.  The steal then takes the RECLAIMABLE block."""
     system = machine("order 1: R[2] M[20] \n blocks: RMMMMMMM")
     assert take(system, 0, U) == 2
@@ -283,7 +287,8 @@ def test_without_mobility_grouping_everything_is_claimed() -> None:
 
 
 def test_nofragment_claims_whole_pageblocks_only() -> None:
-    """LPA-6.2.1, LPA-6.1.7: order 2 is below pageblock_order, so it is neither claimed nor stolen; order 3 is claimed."""
+    """LPA-6.2.1, LPA-6.1.7: order 2 is below pageblock_order, so it is neither claimed nor stolen; order 3 is
+    claimed."""
     system = machine("order 2: M[0]")
     assert take(system, 0, U, gfp.ALLOC_NOFRAGMENT) is None
     assert_zone(system, "order 2: M[0] \n blocks: MMMMMMMM")
@@ -303,7 +308,8 @@ def test_nofragment_with_a_large_request() -> None:
 
 
 def test_steal_takes_the_smallest_and_leaves_the_type() -> None:
-    """LPA-6.4.1, LPA-6.4.2, LPA-6.4.3, LPA-6.4.4: the blocks are full of movable pages, so nothing can be claimed; order 1
+    """LPA-6.4.1, LPA-6.4.2, LPA-6.4.3, LPA-6.4.4: the blocks are full of movable pages, so nothing can be claimed;
+    order 1
     is the smallest that fits.  The remainder stays MOVABLE, at the head; extfrag alone is traced."""
     system = machine("order 0: M[24] \n order 1: M[2 10]")
     system.kernel.nr_movable.update(FULL)
@@ -324,7 +330,8 @@ def test_nothing_left_at_all() -> None:
 
 
 def test_a_failed_claim_boosts() -> None:
-    """LPA-6.3.3, LPA-6.3.4, LPA-11.3.3, LPA-11.3.4: two candidates (orders 1 and 0) fail, each boosts by a pageblock; the
+    """LPA-6.3.3, LPA-6.3.4, LPA-11.3.3, LPA-11.3.4: two candidates (orders 1 and 0) fail, each boosts by a
+    pageblock; the
     cap is 10 * 1.5 = 15.  KSWAPD sets the flag."""
     system = machine("order 0: M[24] \n order 1: M[2]", watermark_boost_factor=15000, watermark=(0, 0, 10, 0))
     system.kernel.nr_movable.update(FULL)
@@ -353,7 +360,8 @@ def test_boost_without_kswapd() -> None:
 )
 def test_boost_watermark(fields: dict[str, Any], boosts: bool, boost: int) -> None:
     """LPA-11.3.1, LPA-11.3.3, LPA-11.3.4."""
-    system = machine(**({"watermark_boost_factor": 15000, "watermark": (0, 0, 10, 0)} | fields))
+    boosted: dict[str, Any] = {"watermark_boost_factor": 15000, "watermark": (0, 0, 10, 0)}
+    system = machine(**(boosted | fields))
     zone = system.zones[0]
     assert fallback.boost_watermark(system.kernel, zone) is boosts
     assert zone.watermark_boost == boost
@@ -366,8 +374,9 @@ def test_boost_watermark(fields: dict[str, Any], boosts: bool, boost: int) -> No
 
 def test_boost_cap_on_a_live_machine() -> None:
     """LPA-11.3.3: high 11595: cap = 1*15000 + 1595*15000/10000 = 17392; after 34 steps of 512 the cap is reached."""
-    system = machine(pages=4096, pageblock_order=9, max_page_order=10, watermark=(0, 0, 11595, 0),
-                     watermark_boost_factor=15000)
+    system = machine(
+        pages=4096, pageblock_order=9, max_page_order=10, watermark=(0, 0, 11595, 0), watermark_boost_factor=15000
+    )
     boosts = []
     for _ in range(35):
         fallback.boost_watermark(system.kernel, system.zones[0])
@@ -425,7 +434,8 @@ def test_cma_balance_without_a_fitting_block() -> None:
 
 
 def test_after_a_steal_the_bulk_only_steals() -> None:
-    """LPA-6.1.1, LPA-6.1.7, LPA-6.1.8: 1's block is full of movable pages, so 1 is stolen; 9 could be claimed (its block is
+    """LPA-6.1.1, LPA-6.1.7, LPA-6.1.8: 1's block is full of movable pages, so 1 is stolen; 9 could be claimed (its
+    block is
     not), but in mode STEAL claiming is skipped.  A new bulk starts NORMAL and claims 17's block."""
     system = machine("order 0: M[1 9 17]")
     system.kernel.nr_movable[0] = 7

@@ -63,9 +63,7 @@ def test_no_reserve_in_a_small_zone() -> None:
     assert_zone(system, "blocks: " + types())
 
 
-@pytest.mark.parametrize(
-    ("managed", "limit"), [(800, 8), (899, 8), (900, 16), (1600, 16), (1700, 24)]
-)
+@pytest.mark.parametrize(("managed", "limit"), [(800, 8), (899, 8), (900, 16), (1600, 16), (1700, 24)])
 def test_limit(managed: int, limit: int) -> None:
     """LPA-7.0.7, LPA-7.0.9: one percent, rounded up to pageblocks; reserving stops when that much is reserved."""
     system = machine("alloc: 8/1 16/1 24/1 32/1", pages=800, managed_pages=managed)
@@ -107,14 +105,13 @@ def test_no_reserve_of_a_straddling_block() -> None:
 
 
 def test_atomic_allocation_reserves() -> None:
-    """LPA-7.0.1, LPA-7.0.3, LPA-7.0.4, LPA-7.0.16: the low mark fails, so the slow path runs with ALLOC_HIGHATOMIC.  The
+    """LPA-7.0.1, LPA-7.0.3, LPA-7.0.4, LPA-7.0.16: the low mark fails, so the slow path runs with ALLOC_HIGHATOMIC.
+    The
     per-CPU list is refilled (2 of order 1, claimed for UNMOVABLE) and gives 0; then the block is reserved.  The other
     refilled page stays on its UNMOVABLE list."""
     system = machine("order 3: M[0 8]", pages=800, watermark=SLOW)
     assert system.alloc_pages(gfp.GFP_ATOMIC, 1) == 0
-    assert_zone(
-        system, "order 2: H[4] \n order 3: M[8] \n pcp0 o1: U[2] \n alloc: 0/1 \n blocks: " + types(b0="H")
-    )
+    assert_zone(system, "order 2: H[4] \n order 3: M[8] \n pcp0 o1: U[2] \n alloc: 0/1 \n blocks: " + types(b0="H"))
     assert system.zones[0].nr_reserved_highatomic == 8
 
 
@@ -150,8 +147,9 @@ def test_the_reserve_is_used_first() -> None:
 
 def test_pcp_wins_over_the_reserve() -> None:
     """LPA-7.0.16: order 1 has PCP lists: the page there is taken although the reserve has one."""
-    system = machine("order 1: H[16] \n pcp0 o1: U[8] \n blocks: " + types(b2="H"), pages=800, watermark=SLOW,
-                     managed_pages=799)
+    system = machine(
+        "order 1: H[16] \n pcp0 o1: U[8] \n blocks: " + types(b2="H"), pages=800, watermark=SLOW, managed_pages=799
+    )
     system.zones[0].nr_free_pages += 10  # so that the zone is not empty for the min mark
     system.zones[0].per_cpu_zonestats[0].nr_free_pages_diff -= 10
     assert system.alloc_pages(gfp.GFP_ATOMIC, 1) == 8
@@ -185,7 +183,8 @@ def test_frees_into_the_reserve() -> None:
 
 
 def test_unreserve_keeps_one_block_unless_forced() -> None:
-    """LPA-7.0.20, LPA-7.0.23, LPA-7.0.22: a single reserved block goes back only with force: all free pages of it, to the
+    """LPA-7.0.20, LPA-7.0.23, LPA-7.0.22: a single reserved block goes back only with force: all free pages of it,
+    to the
     tail of the request's type."""
     text = "order 0: R[24] H[18] \n order 2: H[20] \n blocks: " + types(b2="H", b3="R")
     system = machine(text, pages=800)
@@ -246,7 +245,8 @@ def test_unreserve_walks_the_zonelist() -> None:
 
 
 def test_a_straddling_reserved_block_is_passed_over() -> None:
-    """LPA-7.0.21, LPA-6.3.5: no such block is ever reserved (LPA-7.0.11); if there were one, the next order is tried."""
+    """LPA-7.0.21, LPA-6.3.5: no such block is ever reserved (LPA-7.0.11); if there were one, the next order is
+    tried."""
     zones = (small_zone(gfp.ZONE_DMA32, 4, 60, managed_pages=60, reserved=((4, 60),)),)
     system = System.boot(config(zones=zones, vm_stat_threshold=0))
     fill(system, "order 0: H[4] \n order 1: H[8] \n blocks: HHMMMMMM")
@@ -254,3 +254,14 @@ def test_a_straddling_reserved_block_is_passed_over() -> None:
     assert unreserve(system, True, R)
     assert_zone(system, "order 0: H[4] \n order 1: R[8] \n blocks: HRMMMMMM")
     assert system.zones[0].nr_reserved_highatomic == 0
+
+
+def test_facade() -> None:
+    """LPA-7.0.20, LPA-7.0.23: System.unreserve_highatomic() uses the request's type and zonelist."""
+    system = machine("order 0: H[16] \n blocks: " + types(b2="H"), pages=800)
+    system.zones[0].nr_reserved_highatomic = 8
+    request = gfp.GFP_KERNEL | gfp.GFP_RECLAIMABLE
+    assert not system.unreserve_highatomic(request)
+    assert not system.unreserve_highatomic(request | gfp.GFP_DMA, force=True)
+    assert system.unreserve_highatomic(request, force=True)
+    assert_zone(system, "order 0: R[16] \n blocks: " + types(b2="R"))

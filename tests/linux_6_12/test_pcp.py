@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pageblock_buddy import Config, System, gfp
@@ -94,7 +96,8 @@ def test_a_batch_that_just_fits_doubles() -> None:
 
 @pytest.mark.parametrize(("order", "blocks"), [(1, 31), (2, 15), (3, 7), (9, 2)])
 def test_higher_orders(order: int, blocks: int) -> None:
-    """LPA-8.3.8, LPA-8.3.9, LPA-8.3.3, LPA-8.3.4: batch 63 >> order but at least 2; alloc_factor plays no part and stays;
+    """LPA-8.3.8, LPA-8.3.9, LPA-8.3.3, LPA-8.3.4: batch 63 >> order but at least 2; alloc_factor plays no part and
+    stays;
     high grows by the unscaled 63."""
     system, pcp = tuned(alloc_factor=4)
     assert nr_pcp_alloc(system.kernel, pcp, system.zones[0], order) == blocks
@@ -226,10 +229,14 @@ def limits_of(system: System) -> list[tuple[int, int, int]]:
     return [(p.batch, p.high_min, p.high_max) for p in system.zones[0].per_cpu_pageset]
 
 
-def booted(nr_cpus: int = 1, **fields: object) -> System:
+def booted(nr_cpus: int = 1, **fields: Any) -> System:
     """A zone of 655360 managed pages with low watermark 9663, none of them really there."""
-    zone: dict[str, object] = {
-        "managed_pages": 655360, "watermark": (7731, 9663, 11595, 13527), "batch": None, "high_min": None, "high_max": None,
+    zone: dict[str, Any] = {
+        "managed_pages": 655360,
+        "watermark": (7731, 9663, 11595, 13527),
+        "batch": None,
+        "high_min": None,
+        "high_max": None,
     }
     return machine(nr_cpus=nr_cpus, **(zone | fields))
 
@@ -300,3 +307,29 @@ def test_zone_pcp_disable_and_enable() -> None:
     assert limits_of(system) == [(2, 8, 8)] * 2
     system.free_pages(17)
     assert_zone(system, "order 0: M[16 1] \n order 1: M[2] \n pcp0 o0: M[17]")
+
+
+# --- the kernel's clamp ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "result"),
+    [(5, 2, 8, 5), (1, 2, 8, 2), (9, 2, 8, 8), (2, 2, 8, 2), (8, 2, 8, 8), (1, 4, 2, 4), (2, 4, 2, 2), (9, 4, 2, 2)],
+)
+def test_clamp(value: int, low: int, high: int, result: int) -> None:
+    """LPA-8.3.11: the upper limit is looked at first, which shows when the limits cross."""
+    assert pcp_code.clamp(value, low, high) == result
+
+
+def test_crossed_limits() -> None:
+    """LPA-8.3.11, LPA-8.3.1, LPA-8.4.18: high_min 300 follows the low watermark and is above high_max 252: a high of
+    0 becomes
+    300, and then 252; so it alternates.  A flush between 63 and 252 - 63 is not affected."""
+    system, pcp = tuned(high_min=300, high_max=252)
+    highs = []
+    for _ in range(3):
+        nr_pcp_high(system.kernel, pcp, system.zones[0], False)
+        highs.append(pcp.high)
+    assert highs == [300, 252, 252]
+    system, pcp = tuned(free_count=1)
+    assert nr_pcp_free(system.kernel, pcp, 4, 6, False) == 4

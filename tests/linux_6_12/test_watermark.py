@@ -104,8 +104,11 @@ def test_lowmem_reserve_of_the_request_s_zone() -> None:
 )
 def test_high_orders_need_a_block(letter: str, order: int, flags: int, ok: bool) -> None:
     """LPA-11.2.8: enough pages, but only order-2 blocks of one type (and order-0 pages of MOVABLE)."""
-    system = machine(f"order 0: M[40 42 44 46 48 50 52 54 56 58 60 62] \n order 2: {letter}[0] \n blocks: {letter}MMMMMMM"
-                     if letter != "M" else "order 0: M[40 42 44 46 48 50 52 54 56 58 60 62] \n order 2: M[0]")
+    system = machine(
+        f"order 0: M[40 42 44 46 48 50 52 54 56 58 60 62] \n order 2: {letter}[0] \n blocks: {letter}MMMMMMM"
+        if letter != "M"
+        else "order 0: M[40 42 44 46 48 50 52 54 56 58 60 62] \n order 2: M[0]"
+    )
     assert _zone_watermark_ok(system.kernel, system.zones[0], order, 0, gfp.ZONE_NORMAL, flags, 100) is ok
     assert zone_watermark_fast(system.kernel, system.zones[0], order, 0, gfp.ZONE_NORMAL, flags) is ok
 
@@ -241,7 +244,8 @@ def test_min_free_kbytes_is_clamped(managed: int, kbytes: int) -> None:
 
 
 def test_khugepaged_asks_for_at_most_a_twentieth() -> None:
-    """LPA-11.1.3: one zone: 512*11 = 5632 pages, but 5% of 40000 is 2000 pages = 8000 kB; ZONE_MOVABLE does not count."""
+    """LPA-11.1.3: one zone: 512*11 = 5632 pages, but 5% of 40000 is 2000 pages = 8000 kB; ZONE_MOVABLE does not
+    count."""
     zones = (zone(1, 4096, 40000, 40000), zone(3, 1 << 20, 100, 1 << 20))
     system = System.boot(Config(zones=zones, khugepaged=True))
     system.zones[0].watermark[:] = [0, 0, 0, 0]
@@ -249,7 +253,8 @@ def test_khugepaged_asks_for_at_most_a_twentieth() -> None:
 
 
 def test_khugepaged_never_lowers() -> None:
-    """LPA-11.1.3: max(): a single zone of 16 GiB: isqrt(16 * 2^24) = 16384 kB < 5632*4 = 22528; 64 GiB: 32768 kB stays."""
+    """LPA-11.1.3: max(): a single zone of 16 GiB: isqrt(16 * 2^24) = 16384 kB < 5632*4 = 22528; 64 GiB: 32768 kB
+    stays."""
     for managed, kbytes in ((1 << 22, 22528), (1 << 24, 32768)):
         system = System.boot(Config(zones=(zone(1, 4096, 8, managed),), khugepaged=True))
         system.zones[0].watermark[:] = [0, 0, 0, 0]
@@ -270,7 +275,8 @@ def test_watermark_scale_factor() -> None:
 
 @pytest.mark.parametrize(("managed", "minimum"), [(1024, 32), (65536, 64), (1 << 20, 128)])
 def test_movable_zone(managed: int, minimum: int) -> None:
-    """LPA-11.1.9, LPA-11.1.5: ZONE_MOVABLE's min is clamp(managed/1024, 32, 128), and it takes no share from the others;
+    """LPA-11.1.9, LPA-11.1.5: ZONE_MOVABLE's min is clamp(managed/1024, 32, 128), and it takes no share from the
+    others;
     the distance comes from the share all the same."""
     zones = (zone(1, 4096, 100000, 100000), zone(3, 1 << 20, 8, managed))
     system = System.boot(Config(zones=zones, min_free_kbytes=4000))
@@ -290,7 +296,8 @@ def test_given_watermarks_win() -> None:
 
 
 def test_lowmem_reserve() -> None:
-    """LPA-11.1.14: DMA keeps (772917)/256 from DMA32 requests and (772917+655360)/256 from NORMAL ones; NORMAL has nothing
+    """LPA-11.1.14: DMA keeps (772917)/256 from DMA32 requests and (772917+655360)/256 from NORMAL ones; NORMAL has
+    nothing
     above it, until there is a ZONE_MOVABLE of 64000 pages: 64000/32."""
     system = three_zones()
     assert [z.lowmem_reserve for z in system.zones] == [

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.run import main
+
+sys.exit(main())

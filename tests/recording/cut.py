@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Cuts a scripted recording down to its first operations, so that a test replays it in a moment.
+
+The cut ends with the first snapshot behind the operations asked for, and is a whole recording again: its meta line
+says how many operations and events are left.
+
+    python -m tests.recording.cut FROM TO OPERATIONS
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+RECORDINGS: Final = Path(__file__).parent.parent / "recordings"
+
+
+def recording(name: str) -> Path:
+    """The file of a recording by its short name ("b", "numa2-512+512-lo-s6")."""
+    return RECORDINGS / f"6.12-{name}.jsonl.gz"
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a recording, without the newlines."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+def write_lines(path: Path, lines: list[str]) -> Path:
+    """Write a recording: gzip (without a time, so always the same bytes) if the name says so, else plain."""
+    data = "".join(f"{line}\n" for line in lines).encode()
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    return path
+
+
+def cut(lines: list[str], operations: int, **meta: Any) -> list[str]:
+    """The first ``operations`` and what follows up to a snapshot.  ``meta``: changes of the meta line."""
+    for place in range(2, len(lines)):
+        if lines[place].startswith("{"):
+            snapshot = json.loads(lines[place])
+            if snapshot["op"] >= operations:
+                counts = {"nops": snapshot["op"] + 1, "ne": snapshot["nev"], "nev": snapshot["nev"]}
+                return [json.dumps(json.loads(lines[0]) | counts | meta), *lines[1 : place + 1]]
+    raise ValueError(f"no snapshot behind operation {operations}")
+
+
+if __name__ == "__main__":
+    source, target, wanted = sys.argv[1:]
+    write_lines(Path(target), cut(read_lines(Path(source)), int(wanted)))

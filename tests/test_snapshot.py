@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Snapshots: canonical JSON, digests, and back."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pageblock_buddy import BadArgument, Config, ConfigError, InputError, System, UnknownVariant, gfp, snapshot
+from tests.helpers import MOVABLE, UNMOVABLE, assert_zone, fill, limits, machine, pcp_of
+
+State = dict[str, Any]
+
+TEXT = """
+order 0: M[9] R[17] H[24]
+order 1: U[40 36]
+order 4: M[48]
+pcp0 o0: M[12 11]
+pcp1 o1: U[34]
+blocks: MMRHUUMM
+alloc: 0/0 4/2c 16/0 32/1
+"""
+
+
+def system() -> System:
+    """A machine with something in every part of the state."""
+    found = machine(TEXT, nr_cpus=2, vm_stat_threshold=3)
+    zone = found.zones[0]
+    zone.flags, zone.watermark_boost, zone.nr_reserved_highatomic = gfp.ZONE_BELOW_HIGH, 8, 8
+    zone.per_cpu_zonestats[1].nr_free_pages_diff, zone.nr_free_pages = -2, zone.nr_free_pages + 2
+    limits(pcp_of(found), high=8, free_count=3, alloc_factor=2, flags=1, expire=2)
+    found.get_page(16)
+    found.lru_add(0)
+    found.kernel.pgfree, found.kernel.pgalloc[1] = 7, 9
+    return found
+
+
+def test_zone_in_the_recordings_form() -> None:
+    """The keys and the order of a recording: lists head first, a digit per pageblock, a count per pageblock."""
+    zone = system().snapshot()["zones"][0]
+    assert (zone["node"], zone["zone"], zone["start"], zone["spanned"]) == (0, 1, 0, 64)
+    assert (zone["pageblock_order"], zone["max_order"]) == (3, 4)
+    assert zone["block_mt"] == "11230011"
+    assert zone["block_lru"] == [1, 0, 0, 0, 0, 0, 0, 0]
+    assert zone["free_area"][1] == {"nr_free": 2, "lists": [[40, 36], [], [], [], []]}
+    assert zone["pcp"][0]["lists"][:3] == [[], [12, 11], []]
+    assert {key: zone["pcp"][1][key] for key in ("cpu", "count", "free_diff", "stat_threshold")} == {
+        "cpu": 1,
+        "count": 2,
+        "free_diff": -2,
+        "stat_threshold": 3,
+    }
+    assert (zone["flags"], zone["boost"], zone["nr_reserved_highatomic"], zone["nr_free_highatomic"]) == (4, 8, 8, 1)
+    assert (zone["wmark_min"], zone["wmark_promo"], zone["lowmem_reserve"]) == (0, 0, [0] * 5)
+
+
+def test_the_rest_of_the_state() -> None:
+    """Allocations with references, counters, and the configuration."""
+    state = system().snapshot()
+    assert (state["format"], state["version"], state["variant"]) == ("pageblock-buddy-snapshot", 1, "linux-6.12")
+    assert state["allocated"] == [[0, 0, 0, 1], [4, 2, 1, 1], [16, 0, 0, 2], [32, 1, 0, 1]]
+    assert (state["pgalloc"], state["pgfree"], state["expire"]) == ([0, 9, 0, 0, 0], 7, [[2, 0]])
+    assert Config.from_dict(state["config"]) == system().kernel.config
+
+
+@pytest.mark.parametrize("through_json", [False, True])
+def test_restore(through_json: bool) -> None:
+    """The same state again, field by field, and the same digest."""
+    before = system()
+    state = before.snapshot()
+    after = System.restore(json.loads(json.dumps(state)) if through_json else state)
+    assert_zone(after, TEXT)
+    assert after.digest() == before.digest()
+    assert after.page_count(16) == 2
+    assert after.kernel.nr_movable == {0: 1}
+    assert (pcp_of(after).expire, after.zones[0].per_cpu_zonestats[1].nr_free_pages_diff) == (2, -2)
+
+
+def test_the_same_future() -> None:
+    """Restored, the machine answers the next operations with the same PFNs."""
+    first = System.boot(Config.small(128, nr_cpus=2, high_max=40))
+    for order in (0, 1, 0, 3, 2, 4):
+        first.alloc_pages(MOVABLE, order)
+    second = System.restore(first.snapshot())
+    for machine_ in (first, second):
+        with machine_.on_cpu(1):
+            machine_.alloc_pages(UNMOVABLE, 1)
+    assert [first.alloc_pages(MOVABLE) for _ in range(9)] == [second.alloc_pages(MOVABLE) for _ in range(9)]
+    assert first.digest() == second.digest()
+
+
+def test_restore_with_cma_and_nodes() -> None:
+    """CMA's lists and counters are there where there is CMA; several nodes."""
+    first = System.boot(Config.small(64, cma=((16, 16),)))
+    assert len(first.snapshot()["zones"][0]["free_area"][0]["lists"]) == 6
+    second = System.restore(first.snapshot())
+    assert second.zones[0].nr_free_cma == 16
+    assert second.digest() == first.digest()
+    numa = System.boot(Config.pc((20, 20), nr_cpus=2, cpu_node=(0, 1)))
+    assert System.restore(json.loads(json.dumps(numa.snapshot()))).digest() == numa.digest()
+
+
+def test_huge_page_lists() -> None:
+    """The lists 12 and 13 come back with their order."""
+    first = machine("pcp0 o4: U[16] M[0]", pageblock_order=4, max_page_order=5)
+    second = System.restore(first.snapshot())
+    assert_zone(second, "pcp0 o4: U[16] M[0]")
+
+
+def test_a_block_without_memory_map() -> None:
+    """'.' in block_mt is kept."""
+    state = system().snapshot()
+    state["zones"][0]["block_mt"] = "1123001."
+    state["zones"][0]["free_area"][4] = {"nr_free": 0, "lists": [[] for _ in range(5)]}
+    restored = System.restore(state)
+    assert restored.kernel.pageblock_flags[7] == snapshot.BLOCK_NO_MEMMAP
+    assert restored.snapshot()["zones"][0]["block_mt"] == "1123001."
+
+
+def test_digest_is_canonical() -> None:
+    """Sorted keys, no spaces; a different state has another digest."""
+    state = system().snapshot()
+    assert snapshot.canonical_json({"b": [1, 2], "a": None}) == '{"a":null,"b":[1,2]}'
+    assert snapshot.digest(dict(reversed(state.items()))) == system().digest()
+    other = system()
+    other.zones[0].free_area[1].free_list[0].list_move_tail(40)
+    assert other.digest() != system().digest()
+
+
+# --- refusals ----------------------------------------------------------------------------------
+
+
+def change(*path: str | int, to: Any) -> Callable[[State], None]:
+    """A change of one entry of a snapshot."""
+
+    def apply(state: State) -> None:
+        place: Any = state
+        for key in path[:-1]:
+            place = place[key]
+        if to is KeyError:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = to
+
+    return apply
+
+
+ZONE = ("zones", 0)
+PCP = (*ZONE, "pcp", 0)
+AREA = (*ZONE, "free_area", 0)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (change("format", to="other"), "not a snapshot"),
+        (change("format", to=KeyError), "not a snapshot"),
+        (change("version", to=2), "version 2"),
+        (change("config", to=[]), "config is not an object"),
+        (change("zones", to={}), "zones is not a list"),
+        (change("zones", to=[]), "list of 1"),
+        (change("zones", 0, to=5), "zone is not an object"),
+        (change("expire", to=[[1]]), "expire is not a list of 2"),
+        (change("expire", to=[[0, 256]]), "expire is not a whole number"),
+        (change("nr_free_cma", to=[True]), "nr_free_cma"),
+        (change("pgalloc", to=[0]), "pgalloc"),
+        (change("pgfree", to=-1), "pgfree"),
+        (change("allocated", to=[[1, 2]]), "allocated entry"),
+        (change("allocated", to=[[1.5, 0, 0, 1]]), "allocated pfn"),
+        (change("allocated", to=[[8, 5, 0, 1]]), "allocated order"),
+        (change("allocated", to=[[64, 0, 0, 1]]), "in no zone"),
+        (change("allocated", to=[[5, 1, 0, 1]]), "not the first PFN"),
+        (change("allocated", to=[[9, 0, 0, 1]]), "overlaps"),
+        (change("allocated", to=[[8, 2, 0, 1]]), "overlaps"),
+        (change("allocated", to=[[50, 0, 0, 1]]), "overlaps"),
+        (change("allocated", to=[[0, 0, 2, 1]]), "compound"),
+        (change("allocated", to=[[0, 0, 0, 0]]), "references"),
+        (change(*ZONE, "managed", to="x"), "managed"),
+        (change(*ZONE, "flags", to=KeyError), "flags"),
+        (change(*ZONE, "wmark_low", to=None), "wmark_low"),
+        (change(*ZONE, "lowmem_reserve", to=3), "lowmem_reserve is not a list"),
+        (change(*ZONE, "lowmem_reserve", to=[-1, 0, 0, 0, 0]), "lowmem_reserve is not a whole number"),
+        (change(*ZONE, "block_mt", to="111"), "block_mt"),
+        (change(*ZONE, "block_mt", to="1123001x"), "block_mt"),
+        (change(*ZONE, "block_mt", to=11230011), "block_mt"),
+        (change(*ZONE, "block_lru", to=[0]), "block_lru"),
+        (change(*ZONE, "block_lru", to=[9, 0, 0, 0, 0, 0, 0, 0]), "block_lru"),
+        (change(*ZONE, "free_area", to=[]), "free_area"),
+        (change(*AREA, to=None), "not an object"),
+        (change(*AREA, "nr_free", to=5), "lists hold 3 blocks"),
+        (change(*AREA, "lists", to=[]), "lists is not a list of 5"),
+        (change(*AREA, "lists", 1, to=7), "is not a list"),
+        (change(*AREA, "lists", 1, to=["9"]), "not the first PFN"),
+        (change(*AREA, "lists", 1, to=[99]), "not the first PFN"),
+        (change(*AREA, "lists", 1, to=[-1]), "not the first PFN"),
+        (change(*AREA, "lists", 1, to=[17]), "overlaps"),
+        (change(*ZONE, "free_area", 1, "lists", 0, to=[41]), "not the first PFN"),
+        (change(*ZONE, "free_area", 1, "lists", 0, to=[40, 8]), "overlaps"),
+        (change(*ZONE, "pcp", to=1), "pcp is not a list"),
+        (change(*PCP, to=1), "pcp is not an object"),
+        (change(*PCP, "cpu", to=2), "cpu"),
+        (change(*PCP, "count", to=1), "count is 1 but its lists hold 2"),
+        (change(*PCP, "batch", to="2"), "batch"),
+        (change(*PCP, "free_diff", to=200), "free_diff"),
+        (change(*PCP, "stat_threshold", to=-1), "stat_threshold"),
+        (change(*PCP, "lists", to=[]), "lists is not a list of 12"),
+        (change(*PCP, "lists", 0, to=None), "lists"),
+        (change(*PCP, "lists", 1, to=[12, 12]), "overlaps"),
+    ],
+)
+def test_impossible_snapshots(edit: Callable[[State], None], message: str) -> None:
+    """InputError says what is wrong with the snapshot."""
+    state = copy.deepcopy(json.loads(json.dumps(system().snapshot())))
+    edit(state)
+    with pytest.raises(InputError, match=message) as caught:
+        System.restore(state)
+    assert caught.value.fault == "input"
+
+
+@pytest.mark.parametrize("state", [None, 5, [], "x"])
+def test_not_even_an_object(state: Any) -> None:
+    """InputError."""
+    with pytest.raises(InputError, match="not an object"):
+        System.restore(state)
+
+
+def test_unknown_variant_and_bad_config() -> None:
+    """UnknownVariant and ConfigError keep their own kinds."""
+    state = system().snapshot()
+    with pytest.raises(UnknownVariant):
+        System.restore({**state, "variant": "plan9"})
+    with pytest.raises(ConfigError):
+        System.restore({**state, "config": {"zones": []}})
+
+
+def test_short_lowmem_reserve() -> None:
+    """InputError at once, not a broken machine."""
+    state = system().snapshot()
+    state["zones"][0]["lowmem_reserve"] = []
+    with pytest.raises(InputError):
+        System.restore(state)
+
+
+def test_lru_counts_are_limited() -> None:
+    """A pageblock has no more movable pages than pages; every state that can be reached can be restored."""
+    found = machine("alloc: 0/3")
+    found.lru_add(0, 3)
+    with pytest.raises(BadArgument):
+        found.lru_add(0, 3)
+    assert System.restore(found.snapshot()).digest() == found.digest()
+
+
+def test_helpers_read_what_they_draw() -> None:
+    """The drawings of these tests: an unreadable one is refused, so that no test passes for a typing error."""
+    for wrong in ("order 0 M[1]", "order 0: X[1]", "order 0: M[1", "zone 0: M[1]"):
+        with pytest.raises(AssertionError):
+            fill(machine(), wrong)
+    with pytest.raises(AssertionError):
+        assert_zone(machine("order 0: M[1]"), "order 0: M[2]")

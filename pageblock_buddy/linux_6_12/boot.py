@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from pageblock_buddy import gfp
 from pageblock_buddy.config import ZoneConfig
-from pageblock_buddy.linux_6_12.buddy import split_large_buddy
+from pageblock_buddy.linux_6_12.buddy import _add_to_free_list, account_freepages, split_large_buddy
 from pageblock_buddy.linux_6_12.watermark import init_per_zone_wmark_min
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import Zone
@@ -68,11 +68,21 @@ def _free_pages_memory(k: Kernel, zone: Zone, start: int, end: int) -> None:
 def _free_pages_core(k: Kernel, zone: Zone, pfn: int, order: int) -> None:
     """Free memory for the first time: to the tail, and never through the per-CPU lists.
 
+    A chunk of the largest order whose pageblocks are of one type merges back to itself, piece by piece; with a
+    million such chunks that is done in one step.
+
     Kernel:  __free_pages_core(), mm/page_alloc.c; LPA-4.3.8, LPA-12.0.4
     Status:  source
+    Locks:   takes zone.lock
+    Points:  zone.lock lock, unlock
     """
     zone.lock.lock()
-    split_large_buddy(k, zone, pfn, order, gfp.FPI_TO_TAIL)  # LPA-4.3.8, LPA-12.0.4
+    types = k.pageblock_flags[pfn >> k.pageblock_order : (pfn + (1 << order)) >> k.pageblock_order]
+    if order == k.config.max_page_order and types.count(types[:1]) == len(types):
+        account_freepages(k, zone, 1 << order, types[0])
+        _add_to_free_list(k, pfn, zone, order, types[0], True)  # LPA-4.3.8, LPA-12.0.4
+    else:
+        split_large_buddy(k, zone, pfn, order, gfp.FPI_TO_TAIL)  # LPA-4.3.8, LPA-12.0.4
     zone.lock.unlock()
 
 

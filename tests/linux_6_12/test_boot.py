@@ -5,7 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pageblock_buddy import Config, System, ZoneConfig, gfp
+from pageblock_buddy.linux_6_12 import boot as boot_module
+from pageblock_buddy.linux_6_12 import buddy
+from pageblock_buddy.mm.kernel import Kernel
+from pageblock_buddy.mm.mmzone import Zone
 from tests.helpers import MOVABLE, UNMOVABLE, assert_zone
 
 
@@ -147,3 +153,17 @@ def test_pageblock_order_0() -> None:
     zone = ZoneConfig(zone=1, start_pfn=0, spanned_pages=8, watermark=(0, 0, 0, 0))
     system = System.boot(Config(zones=(zone,), pageblock_order=0, max_page_order=2))
     assert_zone(system, "order 2: M[0 4] \n blocks: MMMMMMMM")
+
+
+@pytest.mark.parametrize("holes", [(), ((20, 22),), ((8, 1),)])
+def test_large_chunks_end_as_if_freed_piece_by_piece(monkeypatch: pytest.MonkeyPatch, holes: tuple[Any, ...]) -> None:
+    """LPA-4.3.8: the short cut for whole chunks of the largest order leaves the same state."""
+    short = boot(pages=100, holes=holes)
+
+    def piece_by_piece(k: Kernel, zone: Zone, pfn: int, order: int) -> None:
+        zone.lock.lock()
+        buddy.split_large_buddy(k, zone, pfn, order, gfp.FPI_TO_TAIL)
+        zone.lock.unlock()
+
+    monkeypatch.setattr(boot_module, "_free_pages_core", piece_by_piece)
+    assert boot(pages=100, holes=holes).digest() == short.digest()

@@ -169,19 +169,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except BrokenPipeError:
         # The reader of our output went away (head, less): nothing is wrong, and nobody is listening.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return int(getattr(arguments, "code", EXIT_GOOD))
     except KeyboardInterrupt:
         print("pageblock-buddy: interrupted", file=sys.stderr)
         return EXIT_INCOMPLETE
-    except MemoryError:
-        print("pageblock-buddy: not enough memory", file=sys.stderr)
+    except (MemoryError, OSError) as error:
+        print(f"pageblock-buddy: {getattr(error, 'strerror', None) or 'not enough memory'}", file=sys.stderr)
+        _drop_output()
         return EXIT_INCOMPLETE
     except PageblockBuddyError as error:
         if getattr(arguments, "json", False):
             print(json.dumps({"error": error.to_dict()}))
         print(f"pageblock-buddy: {error.message}", file=sys.stderr)
         return EXIT_UNUSABLE
+
+
+def _drop_output() -> None:
+    """Keep what could not be written from being tried again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

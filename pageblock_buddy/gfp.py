@@ -153,7 +153,6 @@ def gfp_zone(gfp: int) -> int:
 
     Kernel:  gfp_zone(), include/linux/gfp.h; LPA-9.1.4
     Status:  source
-    Errors:  KeyError-free: bad combinations are refused by the facade (BadArgument)
     """
     zone = GFP_ZONE_TABLE[gfp & GFP_ZONEMASK]
     assert zone is not None

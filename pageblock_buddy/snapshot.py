@@ -210,13 +210,12 @@ def load_zone(k: Kernel, zone: Zone, state: JsonObject) -> None:
                 area.nr_free += 1
         if _int(entry.get("nr_free"), f"{where}.nr_free") != area.nr_free:
             raise InputError(f"{where}: nr_free is {entry['nr_free']} but its lists hold {area.nr_free} blocks")
-    for entry in _list(state.get("pcp"), f"{name}: pcp"):
-        _load_pcp(k, zone, _object(entry, f"{name}: pcp"), name)
+    for cpu, entry in enumerate(_list(state.get("pcp"), f"{name}: pcp", k.machine.nr_cpus)):
+        _load_pcp(k, zone, cpu, _object(entry, f"{name}: pcp"), f"{name}: pcp of CPU {cpu}")
 
 
-def _load_pcp(k: Kernel, zone: Zone, entry: JsonObject, name: str) -> None:
-    cpu = _int(entry.get("cpu"), f"{name}: pcp.cpu", 0, k.machine.nr_cpus - 1)
-    where = f"{name}: pcp of CPU {cpu}"
+def _load_pcp(k: Kernel, zone: Zone, cpu: int, entry: JsonObject, where: str) -> None:
+    _int(entry.get("cpu"), f"{where}: cpu", cpu, cpu)
     pcp = zone.per_cpu_pageset[cpu]
     stat = zone.per_cpu_zonestats[cpu]
     stat.nr_free_pages_diff = _int(entry.get("free_diff"), f"{where}: free_diff", -128, 127)

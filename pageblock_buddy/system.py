@@ -264,7 +264,7 @@ class System:
         Errors: BadArgument.  Source: unset_migratetype_isolate(), mm/page_isolation.c.
         """
         self._check_block(pfn, 0)
-        if not 0 <= migratetype < g.MIGRATE_TYPES or migratetype == g.MIGRATE_ISOLATE:
+        if not 0 <= migratetype < snapshot.migrate_types(self.kernel) or migratetype == g.MIGRATE_ISOLATE:
             raise BadArgument(f"a pageblock cannot get type {migratetype}", migratetype=migratetype)
         isolation.unset_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn, migratetype)
         self._done()
@@ -283,15 +283,16 @@ class System:
     def _count_movable(self, pfn: int, order: int, sign: int) -> None:
         self._check_block(pfn, order)
         k = self.kernel
-        for page in range(pfn, pfn + (1 << order), min(1 << order, k.block_pages)):
+        pages = min(1 << order, k.block_pages)
+        counts: dict[int, int] = {}
+        for page in range(pfn, pfn + (1 << order), pages):
             block = page >> k.pageblock_order
-            count = k.nr_movable.get(block, 0) + sign * min(1 << order, k.block_pages)
-            if not 0 <= count <= k.block_pages:
-                raise BadArgument(f"the pageblock of pfn {page} would have {count} pages on the LRU", pfn=page)
-            if count:
-                k.nr_movable[block] = count
-            else:
-                k.nr_movable.pop(block, None)
+            counts[block] = k.nr_movable.get(block, 0) + sign * pages
+            if not 0 <= counts[block] <= k.block_pages:
+                raise BadArgument(f"the pageblock of pfn {page} would have {counts[block]} pages on the LRU", pfn=page)
+        k.nr_movable.update(counts)
+        for block in [block for block, count in counts.items() if not count]:
+            del k.nr_movable[block]
 
     # --- arguments -----------------------------------------------------------------------------
 

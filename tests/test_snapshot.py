@@ -261,3 +261,39 @@ def test_helpers_read_what_they_draw() -> None:
             fill(machine(), wrong)
     with pytest.raises(AssertionError):
         assert_zone(machine("order 0: M[1]"), "order 0: M[2]")
+
+
+def test_clone() -> None:
+    """snapshot.clone(): the same state, and a life of its own."""
+    first = system()
+    second = System(snapshot.clone(first.kernel), first.variant)
+    assert second.digest() == first.digest()
+    assert second.kernel.pageblock_flags == first.kernel.pageblock_flags
+    before = first.digest()
+    second.free_pages(0)
+    second.free_pages(16)
+    second.lru_del(0)
+    second.zones[0].watermark[0] = 1
+    second.zones[0].lowmem_reserve[0] = 1
+    assert first.digest() == before != second.digest()
+    with_cma = System.boot(Config.small(64, cma=((16, 16),)))
+    assert System(snapshot.clone(with_cma.kernel), with_cma.variant).digest() == with_cma.digest()
+
+
+def test_cma_by_unisolation() -> None:
+    """No CMA block on a machine whose snapshots have no CMA lists."""
+    found = machine("order 0: I[9] \n blocks: MIMMMMMM")
+    with pytest.raises(BadArgument):
+        found.unisolate_pageblock(9, gfp.MIGRATE_CMA)
+
+
+@pytest.mark.parametrize("cpus", [[0], [0, 0], [0, 1, 1]])
+def test_every_cpu_once(cpus: list[int]) -> None:
+    """InputError if the page lists are not those of the machine's CPUs."""
+    state = json.loads(json.dumps(machine("pcp0 o0: M[1]", nr_cpus=2).snapshot()))
+    pcps = state["zones"][0]["pcp"]
+    pcps[:] = [copy.deepcopy(pcps[cpu]) for cpu in cpus]
+    for extra in pcps[1:]:
+        extra["lists"], extra["count"] = [[] for _ in extra["lists"]], 0
+    with pytest.raises(InputError):
+        System.restore(state)

@@ -153,9 +153,8 @@ def random_machine(kind: int) -> Config:
 class RandomProgram(RuleBasedStateMachine):
     """Any program may do to the allocator what the API lets it do.
 
-    ``owned`` is the shadow: first PFN -> (order, compound, references, pages on an LRU).  The test knows nothing
-    else: no lists,
-    no types."""
+    ``owned`` is the shadow: first PFN -> (order, compound, references, pages on an LRU).  The test knows nothing else:
+    no lists, no types."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -428,7 +427,7 @@ def test_random_programs() -> None:
 @pytest.mark.long
 def test_many_random_programs() -> None:
     """The same, for long."""
-    run_state_machine_as_test(RandomProgram, settings=settings(max_examples=2000, stateful_step_count=120, **COMMON))
+    run_state_machine_as_test(RandomProgram, settings=settings(max_examples=1000, stateful_step_count=100, **COMMON))
 
 
 def test_validating() -> None:
@@ -439,3 +438,12 @@ def test_validating() -> None:
     system.validating = True
     with pytest.raises(ModelBug, match="counters"):
         system.free_pages(0, 4)
+
+
+def test_refused_lru_changes_nothing() -> None:
+    """BadArgument leaves the state unchanged."""
+    system = machine("alloc: 0/4")
+    system.lru_add(8, 3)
+    with pytest.raises(BadArgument):
+        system.lru_add(0, 4)
+    assert system.kernel.nr_movable == {1: 8}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pageblock_buddy import gfp as g
-from pageblock_buddy.gfp import FPI_TO_TAIL, GFP_MIGRATETYPE_TABLE, GFP_ZONE_TABLE
+from pageblock_buddy.gfp import FPI_TO_TAIL, GFP_MIGRATETYPE_TABLE
 from pageblock_buddy.linux_6_12.free import _free_pages, _free_pages_ok, split_page
 from pageblock_buddy.linux_6_12.watermark import zone_watermark_fast
 from pageblock_buddy.machine.lists import ListHead
@@ -182,13 +182,26 @@ def _zone_has_room(k: Kernel, zone: Zone, order: int, alloc_flags: int, ac: Allo
 # --- the entry ---------------------------------------------------------------------------------
 
 
-def gfp_to_alloc_flags_cma(gfp: int, alloc_flags: int) -> int:
+def gfp_migratetype(k: Kernel, gfp: int) -> int:
+    """The migratetype of a request.
+
+    Kernel:  gfp_migratetype(), include/linux/gfp.h; LPA-1.0.13
+    Status:  source
+    """
+    if k.config.page_group_by_mobility_disabled:
+        return g.MIGRATE_UNMOVABLE  # LPA-1.0.13
+    mt = GFP_MIGRATETYPE_TABLE[(gfp & g.GFP_MOVABLE_MASK) >> g.GFP_MOVABLE_SHIFT]  # LPA-1.0.13
+    assert mt is not None
+    return mt
+
+
+def gfp_to_alloc_flags_cma(k: Kernel, gfp: int, alloc_flags: int) -> int:
     """Movable requests may use CMA blocks.
 
     Kernel:  gfp_to_alloc_flags_cma(), mm/page_alloc.c; LPA-6.1.9
     Status:  source
     """
-    if gfp & g.GFP_MOVABLE_MASK == g.GFP_MOVABLE:
+    if gfp_migratetype(k, gfp) == g.MIGRATE_MOVABLE:
         alloc_flags |= g.ALLOC_CMA  # LPA-6.1.9
     return alloc_flags
 
@@ -216,17 +229,13 @@ def prepare_alloc_pages(k: Kernel, gfp: int, preferred_nid: int) -> AllocContext
     Kernel:  prepare_alloc_pages(), mm/page_alloc.c; LPA-9.1
     Status:  source
     """
-    highest_zoneidx = GFP_ZONE_TABLE[gfp & g.GFP_ZONEMASK]  # LPA-9.1.4
-    mt = GFP_MIGRATETYPE_TABLE[(gfp & g.GFP_MOVABLE_MASK) >> g.GFP_MOVABLE_SHIFT]  # LPA-1.0.13
-    assert highest_zoneidx is not None and mt is not None
-    if k.config.page_group_by_mobility_disabled:
-        mt = g.MIGRATE_UNMOVABLE  # LPA-1.0.13
+    highest_zoneidx = g.gfp_zone(gfp)  # LPA-9.1.4
     thisnode = 1 if gfp & g.GFP_THISNODE else 0
     zonelist = k.nodes[preferred_nid].zonelists[thisnode][highest_zoneidx]  # LPA-9.1.5
-    return AllocContext(zonelist, mt, highest_zoneidx)  # LPA-11.2.13
+    return AllocContext(zonelist, gfp_migratetype(k, gfp), highest_zoneidx)  # LPA-11.2.13
 
 
-def gfp_to_alloc_flags(gfp: int, order: int) -> int:
+def gfp_to_alloc_flags(k: Kernel, gfp: int, order: int) -> int:
     """The slow path's flags: min watermark, and the reserves that the request may touch.
 
     Kernel:  gfp_to_alloc_flags(), mm/page_alloc.c; LPA-9.3.1, LPA-9.3.2, LPA-9.3.3
@@ -242,7 +251,7 @@ def gfp_to_alloc_flags(gfp: int, order: int) -> int:
                 alloc_flags |= g.ALLOC_HIGHATOMIC  # LPA-7.0.3, LPA-7.0.4, LPA-9.3.2
         if alloc_flags & g.ALLOC_MIN_RESERVE:
             alloc_flags &= ~g.ALLOC_CPUSET  # LPA-9.3.3
-    return gfp_to_alloc_flags_cma(gfp, alloc_flags)
+    return gfp_to_alloc_flags_cma(k, gfp, alloc_flags)
 
 
 def _gfp_pfmemalloc_flags(gfp: int) -> int:
@@ -278,7 +287,7 @@ def _alloc_pages_slowpath(k: Kernel, gfp: int, order: int, ac: AllocContext) -> 
     Status:  source up to the point where reclaim would start; decision D-06
     Locks:   tries pcp.lock; takes zone.lock
     """
-    alloc_flags = gfp_to_alloc_flags(gfp, order)  # LPA-9.3.6
+    alloc_flags = gfp_to_alloc_flags(k, gfp, order)  # LPA-9.3.6
     if alloc_flags & g.ALLOC_KSWAPD:
         wake_all_kswapds(k, order, gfp, ac)
     pfn = k.calls.get_page_from_freelist(k, gfp, order, alloc_flags, ac)  # LPA-9.3.5
@@ -288,7 +297,7 @@ def _alloc_pages_slowpath(k: Kernel, gfp: int, order: int, ac: AllocContext) -> 
         wake_all_kswapds(k, order, gfp, ac)
     reserve_flags = _gfp_pfmemalloc_flags(gfp)
     if reserve_flags:
-        alloc_flags = gfp_to_alloc_flags_cma(gfp, reserve_flags) | alloc_flags & g.ALLOC_KSWAPD  # LPA-9.3.7
+        alloc_flags = gfp_to_alloc_flags_cma(k, gfp, reserve_flags) | alloc_flags & g.ALLOC_KSWAPD  # LPA-9.3.7
     return k.calls.get_page_from_freelist(k, gfp, order, alloc_flags, ac)  # LPA-9.3.8, LPA-9.3.10
 
 
@@ -302,7 +311,7 @@ def _alloc_pages(k: Kernel, gfp: int, order: int, preferred_nid: int) -> int | N
     ac = prepare_alloc_pages(k, gfp, preferred_nid)
     pfn = None
     if ac.zonelist:
-        alloc_flags = gfp_to_alloc_flags_cma(gfp, g.ALLOC_WMARK_LOW)  # LPA-9.1.1
+        alloc_flags = gfp_to_alloc_flags_cma(k, gfp, g.ALLOC_WMARK_LOW)  # LPA-9.1.1
         alloc_flags |= alloc_flags_nofragment(k, ac.zonelist[0], gfp)
         pfn = k.calls.get_page_from_freelist(k, gfp, order, alloc_flags, ac)
         if pfn is None:
@@ -358,7 +367,7 @@ def _alloc_pages_bulk_pcp(
     ac = prepare_alloc_pages(k, gfp, preferred_nid)
     if not ac.zonelist:
         return None  # LPA-9.4.5
-    alloc_flags = gfp_to_alloc_flags_cma(gfp, g.ALLOC_WMARK_LOW)  # LPA-9.4.2
+    alloc_flags = gfp_to_alloc_flags_cma(k, gfp, g.ALLOC_WMARK_LOW)  # LPA-9.4.2
     zone = _bulk_zone(k, ac, alloc_flags, len(pages))
     if zone is None:
         return None  # LPA-9.4.5

@@ -34,8 +34,7 @@ def memmap_init_zone(k: Kernel, zone: Zone, zone_config: ZoneConfig) -> None:
     flags[first_block:end_block] = bytes([gfp.MIGRATE_MOVABLE]) * (end_block - first_block)  # LPA-12.0.1
     for start, pages in holes:
         for block in range(-(-start >> block_order), -(-(start + pages) >> block_order)):
-            if start <= block << block_order < start + pages:
-                flags[block] = gfp.MIGRATE_UNMOVABLE  # LPA-12.0.2
+            flags[block] = gfp.MIGRATE_UNMOVABLE  # LPA-12.0.2
 
 
 def free_memory_ranges(zone_config: ZoneConfig) -> Iterator[tuple[int, int]]:
@@ -89,8 +88,10 @@ def _free_pages_core(k: Kernel, zone: Zone, pfn: int, order: int) -> None:
 def init_cma_reserved_pageblock(k: Kernel, zone: Zone, pfn: int) -> None:
     """Give one pageblock to CMA.
 
+    The kernel frees it with __free_pages(), which at that time flushes the per-CPU list at once.
+
     Kernel:  init_cma_reserved_pageblock(), mm/mm_init.c; LPA-13.0.1
-    Status:  source
+    Status:  decision D-08
     """
     k.calls.set_pageblock_migratetype(k, pfn, gfp.MIGRATE_CMA)  # LPA-13.0.1
     zone.lock.lock()

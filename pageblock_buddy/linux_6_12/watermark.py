@@ -130,32 +130,23 @@ def nr_free_buffer_pages(k: Kernel) -> int:
 
 
 def calculate_min_free_kbytes(k: Kernel) -> int:
-    """min_free_kbytes: the square root rule, raised as a running khugepaged raises it.
+    """min_free_kbytes by the square root rule, in kB.
 
-    Kernel:  calculate_min_free_kbytes(), mm/page_alloc.c; set_recommended_min_free_kbytes(), mm/khugepaged.c; LPA-11.1
+    Kernel:  calculate_min_free_kbytes(), mm/page_alloc.c; LPA-11.1
     Status:  source
     Units:   kB
     """
-    if k.config.min_free_kbytes is not None:
-        return k.config.min_free_kbytes
     lowmem_kbytes = nr_free_buffer_pages(k) * 4
-    min_free = min(max(isqrt(lowmem_kbytes * 16), 128), 262144)  # LPA-11.1.1
-    if k.config.khugepaged:
-        nr_zones = sum(1 for z in k.zones if z.idx <= gfp.ZONE_NORMAL)
-        recommended = k.block_pages * nr_zones * 2
-        recommended += k.block_pages * nr_zones * gfp.MIGRATE_PCPTYPES * gfp.MIGRATE_PCPTYPES
-        recommended = min(recommended, nr_free_buffer_pages(k) // 20)
-        min_free = max(min_free, recommended * 4)  # LPA-11.1.3
-    return min_free
+    return min(max(isqrt(lowmem_kbytes * 16), 128), 262144)  # LPA-11.1.1
 
 
-def setup_per_zone_wmarks(k: Kernel) -> None:
+def setup_per_zone_wmarks(k: Kernel, min_free_kbytes: int) -> None:
     """Compute every zone's watermarks, then its per-CPU limits, which follow from them.
 
     Kernel:  __setup_per_zone_wmarks(), mm/page_alloc.c; LPA-11.1
     Status:  source
     """
-    pages_min = calculate_min_free_kbytes(k) // 4  # LPA-11.1.4
+    pages_min = min_free_kbytes // 4  # LPA-11.1.4
     lowmem_pages = sum(z.managed_pages for z in k.zones if z.idx != gfp.ZONE_MOVABLE)  # LPA-11.1.5
     for zone, zone_config in zip(k.zones, k.config.zones, strict=True):
         if zone_config.watermark is not None:
@@ -171,6 +162,22 @@ def setup_per_zone_wmarks(k: Kernel) -> None:
         zone.watermark[:] = (minimum, minimum + distance, minimum + 2 * distance, minimum + 3 * distance)  # LPA-11.1.12
     for zone in k.zones:
         zone_set_pageset_high_and_batch(k, zone)  # LPA-8.7.9
+
+
+def set_recommended_min_free_kbytes(k: Kernel, min_free_kbytes: int) -> None:
+    """Raise the watermarks as a starting khugepaged does: two pageblocks free, and some of each type.
+
+    Runs after the first watermarks are there, so it sees fewer pages above the high marks.
+
+    Kernel:  set_recommended_min_free_kbytes(), mm/khugepaged.c; LPA-11.1.3
+    Status:  source
+    Units:   kB
+    """
+    nr_zones = sum(1 for zone in k.zones if zone.idx <= gfp.ZONE_NORMAL and zone.present_pages)
+    recommended = k.block_pages * nr_zones * 2
+    recommended += k.block_pages * nr_zones * gfp.MIGRATE_PCPTYPES * gfp.MIGRATE_PCPTYPES
+    recommended = min(recommended, nr_free_buffer_pages(k) // 20)
+    setup_per_zone_wmarks(k, max(min_free_kbytes, recommended * 4))  # LPA-11.1.3
 
 
 def setup_per_zone_lowmem_reserve(k: Kernel) -> None:
@@ -201,6 +208,10 @@ def init_per_zone_wmark_min(k: Kernel) -> None:
     Kernel:  init_per_zone_wmark_min(), mm/page_alloc.c; LPA-12.0.10
     Status:  source
     """
-    setup_per_zone_wmarks(k)
+    told = k.config.min_free_kbytes
+    min_free_kbytes = calculate_min_free_kbytes(k) if told is None else told
+    setup_per_zone_wmarks(k, min_free_kbytes)
     refresh_zone_stat_thresholds(k)
     setup_per_zone_lowmem_reserve(k)
+    if k.config.khugepaged and told is None:
+        set_recommended_min_free_kbytes(k, min_free_kbytes)

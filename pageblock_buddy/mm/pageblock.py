@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pageblock_buddy.gfp import MIGRATE_PCPTYPES, MIGRATE_UNMOVABLE
-
 if TYPE_CHECKING:
     from pageblock_buddy.mm.kernel import Kernel
 
@@ -26,13 +24,9 @@ def get_pageblock_migratetype(k: Kernel, pfn: int) -> int:
 def set_pageblock_migratetype(k: Kernel, pfn: int, mt: int) -> None:
     """Set the type of the pageblock of ``pfn``.
 
-    With mobility grouping off, every type that has fallbacks is stored as UNMOVABLE.
-
-    Kernel:  set_pageblock_migratetype(), mm/page_alloc.c; LPA-1.0.14, LPA-2.0.4, LPA-2.0.5
+    Kernel:  set_pageblock_migratetype(), mm/page_alloc.c; LPA-2.0.4, LPA-2.0.5
     Status:  source
     """
-    if k.config.page_group_by_mobility_disabled and mt < MIGRATE_PCPTYPES:
-        mt = MIGRATE_UNMOVABLE  # LPA-1.0.14
     k.pageblock_flags[pfn >> k.pageblock_order] = mt
 
 

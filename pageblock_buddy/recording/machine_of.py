@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pageblock_buddy.config import MAX_CPUS, Config, ZoneConfig
 from pageblock_buddy.errors import ConfigError, InputError
@@ -14,6 +14,8 @@ from pageblock_buddy.recording.topology import first_guess
 from pageblock_buddy.snapshot import load_zone
 
 JsonObject = dict[str, Any]
+#: Nodes that a recording may have: the fallback order of n nodes takes n^3 steps.
+MAX_RECORDED_NODES: Final = 128
 
 
 def snapshot_zones(record: object) -> list[JsonObject]:
@@ -27,6 +29,8 @@ def snapshot_zones(record: object) -> list[JsonObject]:
         for key in ("node", "zone", "start", "spanned", "pageblock_order", "max_order"):
             if type(zone.get(key)) is not int:
                 raise InputError(f"a zone's {key} is not a whole number")
+    if len({zone["node"] for zone in zones}) > MAX_RECORDED_NODES:
+        raise InputError(f"more than {MAX_RECORDED_NODES} nodes")
     return sorted(zones, key=lambda z: (int(z["node"]), int(z["zone"])))
 
 

@@ -26,6 +26,8 @@ from pageblock_buddy.errors import InputError
 
 #: Longest line in bytes: the snapshot of a badly fragmented 16 GiB machine fits.
 MAX_LINE: Final = 64 << 20
+#: Objects, lists and string ends of one line: thousands of CPUs fit.  They take far more memory than a PFN does.
+MAX_PARTS: Final = 1 << 21
 READABLE_VERSIONS: Final = (1,)
 _CHUNK: Final = 1 << 18
 
@@ -123,6 +125,8 @@ class RecordingReader:
         return line
 
     def _parse(self, line: bytes) -> Record:
+        if len(line) > MAX_PARTS and sum(map(line.count, (b"{", b"[", b'"'))) > MAX_PARTS:
+            raise self.error(f"more than {MAX_PARTS} objects, lists and strings in a line")
         try:
             return json.loads(line)
         except RecursionError:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 JsonObject = dict[str, Any]
+#: Events that are looked at for the busiest nodes.
+_SAMPLE: Final = 1 << 20
 
 
 def cpus_per_node(zones: list[JsonObject], nr_cpus: int) -> dict[int, int]:
@@ -54,7 +57,7 @@ def busiest_nodes(
     """The node that most of each CPU's allocations of a natural run came from; ``guess`` for a CPU without any."""
     ranges = [(zone["start"], zone["start"] + zone["spanned"], zone["node"]) for zone in zones]
     seen: dict[int, Counter[int]] = {cpu: Counter() for cpu in range(len(guess))}
-    for _, record in events:
+    for _, record in islice(events, _SAMPLE):
         match record:
             case ["e", _, _, _, "alloc", int(cpu), _, _, _, int(pfn)] if cpu in seen:
                 seen[cpu].update(node for start, end, node in ranges if start <= pfn < end)

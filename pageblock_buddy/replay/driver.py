@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from pageblock_buddy.errors import InputError
 from pageblock_buddy.recording.machine_of import cpus_of, snapshot_zones, told_cpu_nodes
 from pageblock_buddy.recording.reader import RecordingReader
 from pageblock_buddy.recording.topology import busiest_nodes, first_guess
@@ -56,10 +57,13 @@ def find_cpu_nodes(path: Path, variant: str | None) -> tuple[int, ...] | None:
         first = next(iter(reader), None)
         if first is None:
             raise reader.error("the recording has no snapshot")
-        zones = snapshot_zones(first[1])
-        nr_cpus = cpus_of(zones)[-1] + 1
-        if told_cpu_nodes(reader.meta, nr_cpus) is not None:
-            return None
+        try:
+            zones = snapshot_zones(first[1])
+            nr_cpus = len(cpus_of(zones))
+            if told_cpu_nodes(reader.meta, nr_cpus) is not None:
+                return None
+        except InputError as error:
+            raise reader.error(error.message, first[0]) from None
         guess = first_guess(zones, nr_cpus)
         nodes = sorted({zone["node"] for zone in zones} | set(guess))
         if len(nodes) == 1:

@@ -230,11 +230,16 @@ class NaturalReplay:
             yield from self._silent_changes(at)
 
     def _nested_before(self, at: int) -> Iterator[_Cause]:
-        """The operation took its page before the interrupts that are logged before its event."""
+        """The operation took its page before the interrupts that are logged before its event.
+
+        Where an interrupt came to an idle CPU, the operation had not begun yet.
+        """
         operation = self.operations[at]
         interrupts = []
         earlier = self._on_cpu(at, -1)
         while earlier is not None and self.operations[earlier].in_irq and not operation.in_irq:
+            if self.operations[earlier].idle:
+                break
             interrupts.append(self.operations[earlier].index)
             earlier = self._on_cpu(earlier, -1)
         for index in reversed(interrupts):

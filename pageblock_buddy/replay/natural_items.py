@@ -24,7 +24,7 @@ from pageblock_buddy.recording.reader import RecordingReader
 from pageblock_buddy.replay.result import Operation
 
 #: Events that one natural recording may hold; all are kept in memory.
-MAX_EVENTS = 8_000_000
+MAX_EVENTS = 4_000_000
 #: kind -> arguments behind the CPU
 _ARGUMENTS = {"alloc": 4, "free": 2, "freeb": 1, "zlock": 4, "drain": 3, "frag": 6, "bulk": 3, "call": 2}
 #: calls that belong to the allocation in progress
@@ -141,7 +141,7 @@ def natural_operations(
     for index, (lineno, record) in enumerate(items):
         if isinstance(record, dict):
             if index != reader.meta.events:
-                raise reader.error(f"truncated: meta says {reader.meta.events} events, the file has {index}", lineno)
+                raise reader.error(f"not whole: meta says {reader.meta.events} events, the file has {index}", lineno)
             if next(items, None) is not None:
                 raise reader.error("lines behind the last snapshot")
             return assembler.finish(), lineno, record

@@ -75,7 +75,7 @@ def scripted_items(reader: RecordingReader) -> Iterator[Operation | Snapshot]:
     if pending:
         raise reader.error("the file ends after an inner event, before its operation")
     if index != reader.meta.nops:
-        raise reader.error(f"truncated: meta says {reader.meta.nops} operations, the file has {index}")
+        raise reader.error(f"not whole: meta says {reader.meta.nops} operations, the file has {index}")
 
 
 def _operation(reader: RecordingReader, record: list[Any], index: int, lineno: int) -> Operation:

@@ -131,9 +131,8 @@ def test_the_list_of_this_cpu() -> None:
 
 @pytest.mark.parametrize("context", [Context.HARDIRQ, Context.SOFTIRQ])
 def test_interrupt_while_the_list_is_locked(context: Context) -> None:
-    """LPA-16.0.3, LPA-8.2.1, LPA-16.0.2: the trylock fails, so the page comes from the zone, though the list has
-    one; the
-    lists and their fields stay as they are."""
+    """LPA-16.0.3, LPA-8.2.1, LPA-16.0.2: the trylock fails, so the page comes from the zone, though the list has one;
+    the lists and their fields stay as they are."""
     system = machine("order 0: M[1] \n pcp0 o0: M[9]")
     pcp = limits(pcp_of(system), free_count=7)
     log = traced(system)
@@ -199,8 +198,7 @@ def test_below_high_stays_set() -> None:
 
 def test_a_failed_attempt_keeps_its_side_effects() -> None:
     """LPA-9.3.11: free pages by count (a HIGHATOMIC block on the counter of another CPU), none to have: each of the
-    three
-    attempts runs nr_pcp_alloc: high 8 -> raised by 2, 4 (doubled), 8."""
+    three attempts runs nr_pcp_alloc: high 8 -> raised by 2, 4 (doubled), 8."""
     system = machine("", high_max=100)
     system.zones[0].nr_free_pages = 50
     assert system.alloc_pages(MOVABLE) is None
@@ -245,9 +243,8 @@ def test_lowmem_reserve_protects_the_lower_zone() -> None:
 
 
 def test_nofragment_prefers_the_lower_zone() -> None:
-    """LPA-9.1.2, LPA-9.2.12, LPA-6.1.7: an UNMOVABLE request in NORMAL, which has only part blocks of MOVABLE:
-    rather than
-    fragment it, DMA32's UNMOVABLE page is used.  When that is gone the walk is repeated without NOFRAGMENT.
+    """LPA-9.1.2, LPA-9.2.12, LPA-6.1.7: an UNMOVABLE request in NORMAL, which has only part blocks of MOVABLE: rather
+    than fragment it, DMA32's UNMOVABLE page is used.  When that is gone the walk is repeated without NOFRAGMENT.
 
     NORMAL's list was found empty twice before, so that refill asks for 6 pages (LPA-9.3.11) and gets all four."""
     system = several(*UMA, texts={16: "order 0: U[20] \n blocks: UM", 32: "order 2: M[36]"})
@@ -332,9 +329,8 @@ def test_memoryless_node() -> None:
 
 
 def test_locality_beats_fragmentation() -> None:
-    """LPA-9.2.2: node 0's NORMAL has only a part block of MOVABLE, node 1 an UNMOVABLE page.  The walk comes to a
-    zone of
-    another node, so NOFRAGMENT is dropped and the local zone fragmented.  DMA32, local, was tried before that."""
+    """LPA-9.2.2: node 0's NORMAL has only a part block of MOVABLE, node 1 an UNMOVABLE page.  The walk comes to a zone
+    of another node, so NOFRAGMENT is dropped and the local zone fragmented.  DMA32, local, was tried before that."""
     system = several(*NUMA, texts={16: "order 2: M[20]", 32: "order 0: U[33] \n blocks: UM"})
     assert system.alloc_pages(UNMOVABLE) == 20
     system = several(*NUMA, texts={0: "order 0: U[1] \n blocks: UM", 16: "order 2: M[20]"})
@@ -379,7 +375,7 @@ def test_remote_page_goes_to_this_cpu_s_list_of_that_zone() -> None:
 )
 def test_slow_path_flags(request_gfp: int, order: int, flags: int) -> None:
     """LPA-9.3.1, LPA-9.3.2, LPA-9.3.3, LPA-9.3.6, LPA-6.1.9, LPA-1.0.21, LPA-1.0.23."""
-    assert gfp_to_alloc_flags(request_gfp, order) == flags
+    assert gfp_to_alloc_flags(machine().kernel, request_gfp, order) == flags
 
 
 @pytest.mark.parametrize(
@@ -398,8 +394,7 @@ def test_slow_path_flags(request_gfp: int, order: int, flags: int) -> None:
 )
 def test_slow_path(free_pages: int, request_gfp: int, fails: bool, wakeups: int) -> None:
     """LPA-9.3.5, LPA-9.3.7, LPA-9.3.8, LPA-9.3.10, LPA-9.3.12, LPA-9.1.1: kswapd is woken before each attempt; where
-    the
-    kernel would reclaim (or give up) the model returns None."""
+    the kernel would reclaim (or give up) the model returns None."""
     pages = " ".join(str(8 * block) for block in range(free_pages))
     system = machine(f"order 0: U[{pages}] \n blocks: UUUUUUUUUM", pages=80, watermark=MARKS)
     log = traced(system)
@@ -411,8 +406,7 @@ def test_slow_path(free_pages: int, request_gfp: int, fails: bool, wakeups: int)
 
 def test_memalloc_keeps_only_kswapd_and_cma() -> None:
     """LPA-9.3.7: the reserve flags replace the others: with GFP_ATOMIC|MEMALLOC nothing is reserved as HIGHATOMIC,
-    since
-    that flag went too, but the first attempt had it."""
+    since that flag went too, but the first attempt had it."""
     assert alloc._gfp_pfmemalloc_flags(gfp.GFP_MEMALLOC) == gfp.ALLOC_NO_WATERMARKS
     assert alloc._gfp_pfmemalloc_flags(gfp.GFP_MEMALLOC | gfp.GFP_NOMEMALLOC) == 0
     assert alloc._gfp_pfmemalloc_flags(gfp.GFP_ATOMIC) == 0
@@ -480,8 +474,8 @@ def test_movable_requests_may_use_cma() -> None:
     system = machine("order 2: C[8] \n blocks: MCMMMMMM")
     assert system.alloc_pages(UNMOVABLE, 2) is None
     assert system.alloc_pages(MOVABLE, 2) == 8
-    assert gfp_to_alloc_flags_cma(MOVABLE, 1) == gfp.ALLOC_CMA | 1
-    assert gfp_to_alloc_flags_cma(RECLAIMABLE, 1) == 1
+    assert gfp_to_alloc_flags_cma(system.kernel, MOVABLE, 1) == gfp.ALLOC_CMA | 1
+    assert gfp_to_alloc_flags_cma(system.kernel, RECLAIMABLE, 1) == 1
 
 
 # --- compound, order, marks of an allocation ---------------------------------------------------
@@ -547,8 +541,7 @@ def test_bulk_with_accounting(memcg: bool, pages: int) -> None:
 
 def test_bulk_mark() -> None:
     """LPA-9.4.3, LPA-9.4.2, LPA-9.4.10: low + the pages wanted: 16 free against 8 + 8 is not enough (LPA-9.4.5: a
-    single
-    one then), against 8 + 7 it is.  The high mark plays no part and BELOW_HIGH is not set."""
+    single one then), against 8 + 7 it is.  The high mark plays no part and BELOW_HIGH is not set."""
     system = machine("order 4: M[0]", watermark=MARKS)
     assert system.alloc_pages_bulk(MOVABLE, 8) == [0]
     system = machine("order 4: M[0]", watermark=MARKS)
@@ -656,3 +649,9 @@ def test_requests_are_checked() -> None:
         with pytest.raises(BadArgument):
             system.alloc_pages(mask)
     assert_zone(system, "order 4: M[0] \n alloc:")
+
+
+def test_cma_without_mobility_grouping() -> None:
+    """LPA-6.1.9, LPA-1.0.13: with mobility grouping off no request is MOVABLE, so none has ALLOC_CMA."""
+    system = machine("order 2: C[8] \n blocks: MCMMMMMM", page_group_by_mobility_disabled=True)
+    assert system.alloc_pages(MOVABLE, 2) is None

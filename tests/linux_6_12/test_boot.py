@@ -64,9 +64,8 @@ def test_pfn_0() -> None:
 
 
 def test_holes() -> None:
-    """LPA-12.0.2, LPA-12.0.3, LPA-4.1.2: the hole 20..41 has no memory.  The blocks 24..31, 32..39 and 40..47 begin
-    in it
-    and keep UNMOVABLE; 16..23 begins in memory."""
+    """LPA-12.0.2, LPA-12.0.3, LPA-4.1.2: the hole 20..41 has no memory.  The blocks 24..31, 32..39 and 40..47 begin in
+    it and keep UNMOVABLE; 16..23 begins in memory."""
     system = boot(holes=((20, 22),))
     assert_zone(
         system,
@@ -128,8 +127,7 @@ def test_boot_allocations_take_the_low_end() -> None:
 
 def test_an_x86_machine() -> None:
     """LPA-1.0.2, LPA-1.0.4, LPA-1.0.6, LPA-1.0.12, LPA-12.0.4: 20 MiB: DMA 1..4095 and DMA32 4096..5119; DMA's first
-    block
-    lacks page 0."""
+    block lacks page 0."""
     system = System.boot(Config.pc(20))
     dma, dma32 = system.zones
     assert (dma.zone_start_pfn, dma.end_pfn, dma32.zone_start_pfn, dma32.end_pfn) == (1, 4096, 4096, 5120)

@@ -242,9 +242,8 @@ def test_what_is_counted(mt: int, free: int, highatomic: int, cma: int) -> None:
 
 
 def test_moving_is_two_changes_of_the_counter() -> None:
-    """LPA-14.0.14, LPA-3.0.3, LPA-14.0.2: -4 and then +4.  With a diff of -5 and a threshold of 6 the first one
-    folds (-9), so
-    the counter reads 9 less although nothing left the zone."""
+    """LPA-14.0.14, LPA-3.0.3, LPA-14.0.2: -4 and then +4.  With a diff of -5 and a threshold of 6 the first one folds
+    (-9), so the counter reads 9 less although nothing left the zone."""
     system = machine("order 2: M[0 8 16] \n blocks: MMMMMMMM", vm_stat_threshold=6)
     zone = system.zones[0]
     stat = zone.per_cpu_zonestats[0]

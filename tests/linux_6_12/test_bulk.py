@@ -65,9 +65,8 @@ def test_refill_starts_in_mode_normal() -> None:
 
 
 def test_refill_keeps_its_mode() -> None:
-    """LPA-6.1.1, LPA-6.1.8: 1 is stolen (its pageblock is full of movable pages); 9's pageblock could be claimed,
-    but the bulk
-    is in mode STEAL now."""
+    """LPA-6.1.1, LPA-6.1.8: 1 is stolen (its pageblock is full of movable pages); 9's pageblock could be claimed, but
+    the bulk is in mode STEAL now."""
     system = machine("order 0: M[1 9]")
     system.kernel.nr_movable[0] = 7
     assert refill(system, 0, 2, U) == 2

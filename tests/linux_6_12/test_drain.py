@@ -188,9 +188,8 @@ def test_decay_counts_once() -> None:
 
 
 def test_decay_overshoot() -> None:
-    """LPA-8.8.3, LPA-8.5.8: 12 pages against 8: 4 to go in pieces of 2: each piece takes an order-2 block, so all
-    but one
-    of the three leave (8 pages)."""
+    """LPA-8.8.3, LPA-8.5.8: 12 pages against 8: 4 to go in pieces of 2: each piece takes an order-2 block, so all but
+    one of the three leave (8 pages)."""
     system = machine("pcp0 o2: M[0 8 16]")
     limits(pcp_of(system), high=8)
     drain.decay_pcp_high(system.kernel, system.zones[0], pcp_of(system))

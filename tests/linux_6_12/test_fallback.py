@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Fallbacks, drawn: claim a whole pageblock from the largest order down, else steal one block from the smallest up.
 
-Pageblocks of 8 pages: half a block is 4 pages where the kernel's rule says 256.
-"""
+Pageblocks of 8 pages: half a block is 4 pages where the kernel's rule says 256."""
 
 from __future__ import annotations
 
@@ -135,9 +134,8 @@ def test_big_claim_is_traced_as_extfrag_only() -> None:
 
 
 def test_big_claim_is_two_changes_of_the_counter() -> None:
-    """LPA-14.0.14, LPA-14.0.2: -16 (folds at a threshold of 10), then +15 (folds too): -1 in the counter and nothing
-    in the diff.
-    A single change of -1 would have stayed in the diff."""
+    """LPA-14.0.14, LPA-14.0.2: -16 (folds at a threshold of 10), then +15 (folds too): -1 in the counter and nothing in
+    the diff. A single change of -1 would have stayed in the diff."""
     system = machine("order 4: M[0]", vm_stat_threshold=10)
     zone = system.zones[0]
     assert take(system, 0, U) == 0
@@ -231,8 +229,7 @@ def test_one_candidate_an_order() -> None:
 
 def test_the_next_type_is_not_tried_at_an_order() -> None:
     """LPA-6.2.6, LPA-6.2.7: RECLAIMABLE is first in the table and fails (2 free, nothing alike); MOVABLE's 20,
-    claimable,
-    has the same order and is not looked at.  The steal then takes the RECLAIMABLE block."""
+    claimable, has the same order and is not looked at.  The steal then takes the RECLAIMABLE block."""
     system = machine("order 1: R[2] M[20] \n blocks: RMMMMMMM")
     assert take(system, 0, U) == 2
     assert_zone(system, "order 0: R[3] \n order 1: M[20] \n blocks: RMMMMMMM")
@@ -309,8 +306,7 @@ def test_nofragment_with_a_large_request() -> None:
 
 def test_steal_takes_the_smallest_and_leaves_the_type() -> None:
     """LPA-6.4.1, LPA-6.4.2, LPA-6.4.3, LPA-6.4.4: the blocks are full of movable pages, so nothing can be claimed;
-    order 1
-    is the smallest that fits.  The remainder stays MOVABLE, at the head; extfrag alone is traced."""
+    order 1 is the smallest that fits.  The remainder stays MOVABLE, at the head; extfrag alone is traced."""
     system = machine("order 0: M[24] \n order 1: M[2 10]")
     system.kernel.nr_movable.update(FULL)
     log = traced(system)
@@ -330,9 +326,8 @@ def test_nothing_left_at_all() -> None:
 
 
 def test_a_failed_claim_boosts() -> None:
-    """LPA-6.3.3, LPA-6.3.4, LPA-11.3.3, LPA-11.3.4: two candidates (orders 1 and 0) fail, each boosts by a
-    pageblock; the
-    cap is 10 * 1.5 = 15.  KSWAPD sets the flag."""
+    """LPA-6.3.3, LPA-6.3.4, LPA-11.3.3, LPA-11.3.4: two candidates (orders 1 and 0) fail, each boosts by a pageblock;
+    the cap is 10 * 1.5 = 15.  KSWAPD sets the flag."""
     system = machine("order 0: M[24] \n order 1: M[2]", watermark_boost_factor=15000, watermark=(0, 0, 10, 0))
     system.kernel.nr_movable.update(FULL)
     zone = system.zones[0]
@@ -435,8 +430,7 @@ def test_cma_balance_without_a_fitting_block() -> None:
 
 def test_after_a_steal_the_bulk_only_steals() -> None:
     """LPA-6.1.1, LPA-6.1.7, LPA-6.1.8: 1's block is full of movable pages, so 1 is stolen; 9 could be claimed (its
-    block is
-    not), but in mode STEAL claiming is skipped.  A new bulk starts NORMAL and claims 17's block."""
+    block is not), but in mode STEAL claiming is skipped.  A new bulk starts NORMAL and claims 17's block."""
     system = machine("order 0: M[1 9 17]")
     system.kernel.nr_movable[0] = 7
     assert take_bulk(system, 2, U) == [1, 9]

@@ -179,9 +179,8 @@ def test_prev_free_high_order() -> None:
 
 
 def test_flush_at_high() -> None:
-    """LPA-8.4.16, LPA-8.4.26, LPA-8.5.3, LPA-8.4.25: high 4 fixed, batch 2.  The fourth free reaches it: free_count
-    4, cut
-    to 4 - 2 = 2: the two oldest, 0 and 2, leave; neither merges (the odd pages are not free)."""
+    """LPA-8.4.16, LPA-8.4.26, LPA-8.5.3, LPA-8.4.25: high 4 fixed, batch 2.  The fourth free reaches it: free_count 4,
+    cut to 4 - 2 = 2: the two oldest, 0 and 2, leave; neither merges (the odd pages are not free)."""
     system = machine(pages(4), high_min=4, high_max=4)
     for pfn in (0, 2, 4):
         system.free_pages(pfn)
@@ -195,8 +194,8 @@ def test_flush_at_high() -> None:
 
 def test_flush_starts_with_the_list_of_the_freed_page() -> None:
     """LPA-8.4.16, LPA-8.5.9, LPA-8.5.2: an UNMOVABLE page (list 0) and two MOVABLE ones are there; the free of 24
-    (RECLAIMABLE,
-    list 2) reaches high 4.  The flush of two starts at list 2 with 24 itself, and goes on over 3..11 to list 0."""
+    (RECLAIMABLE, list 2) reaches high 4.  The flush of two starts at list 2 with 24 itself, and goes on over 3..11 to
+    list 0."""
     system = machine("pcp0 o0: U[0] M[8 10] \n alloc: 24/0 \n blocks: UMMRMMMM", high_min=4, high_max=4)
     system.free_pages(24)
     assert_zone(system, "order 0: U[0] R[24] \n pcp0 o0: M[8 10] \n blocks: UMMRMMMM")
@@ -290,8 +289,7 @@ def test_huge_pages_never_flush_high() -> None:
 
 def test_below_high_is_cleared_by_a_flush() -> None:
     """LPA-8.4.17, LPA-8.4.22, LPA-11.4.2: below high every free is at the limit (max(count, high_min) with count 8),
-    and
-    flushes; 10 pages are then free, more than the high mark of 9: the flag goes.
+    and flushes; 10 pages are then free, more than the high mark of 9: the flag goes.
 
     high: 20 - max(free_count 1, batch 2) = 18."""
     system = machine(
@@ -349,9 +347,8 @@ def test_reclaim_active_keeps_four_batches() -> None:
 
 
 def test_folio_batch() -> None:
-    """LPA-10.0.7, LPA-10.0.8, LPA-10.0.9: all are prepared first, and order 4 goes to the zone there; then the
-    others, in
-    array order, each traced before its commit."""
+    """LPA-10.0.7, LPA-10.0.8, LPA-10.0.9: all are prepared first, and order 4 goes to the zone there; then the others,
+    in array order, each traced before its commit."""
     system = machine("order 0: M[50] \n alloc: 8/0 16/4 10/1c 12/0")
     log = traced(system, outer=True)
     system.free_folios([(8, 0), (16, 4), (10, 1), (12, 0)])
@@ -422,8 +419,7 @@ def test_folio_batch_flushes() -> None:
 
 def test_free_with_another_reference() -> None:
     """LPA-10.0.2: somebody holds the first page of an order-3 block.  The tails are freed now, top half first: 12
-    (order 2),
-    10 (order 1), 9 (order 0); 8 goes with its last reference, as order 0."""
+    (order 2), 10 (order 1), 9 (order 0); 8 goes with its last reference, as order 0."""
     system = machine("alloc: 8/3", batch=16, high_min=64, high_max=64)
     log = traced(system, outer=True)
     system.get_page(8)
@@ -435,9 +431,8 @@ def test_free_with_another_reference() -> None:
 
 
 def test_free_of_a_large_block_with_another_reference() -> None:
-    """LPA-10.0.2, LPA-8.4.10: order 4: 24 (order 3) goes onto its list.  With batch 2 the second high-order free,
-    20, is a
-    free_high: both leave, 20's list first; the same for 18; 17, order 0, stays on its list."""
+    """LPA-10.0.2, LPA-8.4.10: order 4: 24 (order 3) goes onto its list.  With batch 2 the second high-order free, 20,
+    is a free_high: both leave, 20's list first; the same for 18; 17, order 0, stays on its list."""
     system = machine("alloc: 16/4", high_min=50, high_max=50)
     system.get_page(16)
     log = traced(system)
@@ -623,3 +618,12 @@ def test_pageblock_type_is_read_at_free_time() -> None:
     system.kernel.pageblock_flags[1] = R
     system.free_pages(9)
     assert_zone(system, "pcp0 o0: R[9]")
+
+
+def test_prepare_checks_for_itself() -> None:
+    """free_pages_prepare(): the last check, for callers that do not come through the facade."""
+    system = machine(WRONG)
+    for pfn, order, error in ((0, 1, DoubleFree), (40, 0, BadFree), (8, 0, OrderMismatch)):
+        with pytest.raises(error):
+            free._free_pages_ok(system.kernel, pfn, order, gfp.FPI_NONE)
+    assert_zone(system, WRONG)

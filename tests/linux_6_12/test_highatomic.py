@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The high-order atomic reserve.
 
-A zone gets one only from 100 pageblocks on: 800 pages here.
-"""
+A zone gets one only from 100 pageblocks on: 800 pages here."""
 
 from __future__ import annotations
 
@@ -105,8 +104,7 @@ def test_no_reserve_of_a_straddling_block() -> None:
 
 
 def test_atomic_allocation_reserves() -> None:
-    """LPA-7.0.1, LPA-7.0.3, LPA-7.0.4, LPA-7.0.16: the low mark fails, so the slow path runs with ALLOC_HIGHATOMIC.
-    The
+    """LPA-7.0.1, LPA-7.0.3, LPA-7.0.4, LPA-7.0.16: the low mark fails, so the slow path runs with ALLOC_HIGHATOMIC. The
     per-CPU list is refilled (2 of order 1, claimed for UNMOVABLE) and gives 0; then the block is reserved.  The other
     refilled page stays on its UNMOVABLE list."""
     system = machine("order 3: M[0 8]", pages=800, watermark=SLOW)
@@ -183,9 +181,8 @@ def test_frees_into_the_reserve() -> None:
 
 
 def test_unreserve_keeps_one_block_unless_forced() -> None:
-    """LPA-7.0.20, LPA-7.0.23, LPA-7.0.22: a single reserved block goes back only with force: all free pages of it,
-    to the
-    tail of the request's type."""
+    """LPA-7.0.20, LPA-7.0.23, LPA-7.0.22: a single reserved block goes back only with force: all free pages of it, to
+    the tail of the request's type."""
     text = "order 0: R[24] H[18] \n order 2: H[20] \n blocks: " + types(b2="H", b3="R")
     system = machine(text, pages=800)
     system.zones[0].nr_reserved_highatomic = 8

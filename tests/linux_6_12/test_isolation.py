@@ -10,9 +10,8 @@ from tests.helpers import I, M, U, assert_zone, config, fill, machine, small_zon
 
 
 def test_isolate_moves_the_free_pages() -> None:
-    """LPA-10.0.18, LPA-10.0.21, LPA-2.0.5, LPA-3.0.5: ascending, to the ISOLATE tails; 4 pages stop being free;
-    pages in use
-    and on PCP lists stay where they are."""
+    """LPA-10.0.18, LPA-10.0.21, LPA-2.0.5, LPA-3.0.5: ascending, to the ISOLATE tails; 4 pages stop being free; pages
+    in use and on PCP lists stay where they are."""
     system = machine("order 0: M[14 0 9] I[24] \n order 1: M[10] \n alloc: 8/0 \n pcp0 o0: M[12] \n blocks: MMMIMMMM")
     assert system.isolate_pageblock(9)
     assert_zone(
@@ -41,8 +40,8 @@ def test_isolate_a_whole_free_block() -> None:
 @pytest.mark.parametrize(("pfn", "lists"), [(16, "I[16] M[24 40]"), (24, "M[16 40] I[24]")])
 def test_isolate_half_of_a_larger_block(pfn: int, lists: str) -> None:
     """LPA-10.0.17, LPA-4.0.6: an order-4 block covers 16..31: it is taken apart, this half becomes ISOLATE, and both
-    are freed
-    again, ascending; being of different types they do not merge.  The other half comes to the head (FPI_NONE)."""
+    are freed again, ascending; being of different types they do not merge.  The other half comes to the head
+    (FPI_NONE)."""
     system = machine("order 3: M[40] \n order 4: M[0 16]")
     assert system.isolate_pageblock(pfn)
     types = "MMIMMMMM" if pfn == 16 else "MMMIMMMM"
@@ -90,9 +89,8 @@ def test_unisolate_moves_the_pages_back() -> None:
 
 
 def test_unisolate_merges_with_its_neighbour() -> None:
-    """LPA-10.0.19: the block is one free order-3 block and its neighbour 0 is free: taken off and freed again, so
-    that they
-    merge to order 4, at the tail (FPI_TO_TAIL)."""
+    """LPA-10.0.19: the block is one free order-3 block and its neighbour 0 is free: taken off and freed again, so that
+    they merge to order 4, at the tail (FPI_TO_TAIL)."""
     system = machine("order 3: M[0] I[8] \n order 4: M[16] \n blocks: MIMMMMMM")
     system.unisolate_pageblock(8)
     assert_zone(system, "order 4: M[16 0] \n blocks: MMMMMMMM")
@@ -129,9 +127,8 @@ def test_unisolate_without_a_merge(text: str, after: str) -> None:
 
 
 def test_unisolate_half_of_an_isolated_block() -> None:
-    """LPA-10.0.17, LPA-10.0.19: both pageblocks are isolated and one free order-4 block: largest order, so no merge;
-    it is
-    taken apart, and only this half becomes free."""
+    """LPA-10.0.17, LPA-10.0.19: both pageblocks are isolated and one free order-4 block: largest order, so no merge; it
+    is taken apart, and only this half becomes free."""
     system = machine("order 4: I[16] \n blocks: MMIIMMMM")
     system.unisolate_pageblock(24)
     assert_zone(system, "order 3: I[16] M[24] \n blocks: MMIMMMMM")
@@ -174,3 +171,11 @@ def test_pages_from_a_pcp_list_drain_to_the_isolated_block() -> None:
     system.drain_all_pages()
     assert_zone(system, "order 0: I[9] \n blocks: MIMMMMMM")
     assert system.kernel.pageblock_flags[1] == I
+
+
+def test_unisolate_without_mobility_grouping() -> None:
+    """LPA-10.0.20, decision D-05: list and pageblock must have one type in the model, which later deletes by it."""
+    system = machine("order 0: I[9] \n blocks: MIMMMMMM", page_group_by_mobility_disabled=True)
+    system.unisolate_pageblock(8)
+    system.validate()
+    assert system.isolate_pageblock(8)

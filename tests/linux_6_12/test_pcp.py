@@ -97,8 +97,7 @@ def test_a_batch_that_just_fits_doubles() -> None:
 @pytest.mark.parametrize(("order", "blocks"), [(1, 31), (2, 15), (3, 7), (9, 2)])
 def test_higher_orders(order: int, blocks: int) -> None:
     """LPA-8.3.8, LPA-8.3.9, LPA-8.3.3, LPA-8.3.4: batch 63 >> order but at least 2; alloc_factor plays no part and
-    stays;
-    high grows by the unscaled 63."""
+    stays; high grows by the unscaled 63."""
     system, pcp = tuned(alloc_factor=4)
     assert nr_pcp_alloc(system.kernel, pcp, system.zones[0], order) == blocks
     assert (pcp.high, pcp.alloc_factor) == (252 + 63, 4)
@@ -322,9 +321,8 @@ def test_clamp(value: int, low: int, high: int, result: int) -> None:
 
 
 def test_crossed_limits() -> None:
-    """LPA-8.3.11, LPA-8.3.1, LPA-8.4.18: high_min 300 follows the low watermark and is above high_max 252: a high of
-    0 becomes
-    300, and then 252; so it alternates.  A flush between 63 and 252 - 63 is not affected."""
+    """LPA-8.3.11, LPA-8.3.1, LPA-8.4.18: high_min 300 follows the low watermark and is above high_max 252: a high of 0
+    becomes 300, and then 252; so it alternates.  A flush between 63 and 252 - 63 is not affected."""
     system, pcp = tuned(high_min=300, high_max=252)
     highs = []
     for _ in range(3):

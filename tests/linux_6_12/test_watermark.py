@@ -204,7 +204,6 @@ def test_watermarks_of_a_live_machine() -> None:
     khugepaged asks for 512*3*2 + 512*3*9 = 16896 pages = 67584 kB; the zones share it by their sizes.  NORMAL:
     16896 * 655360 / 1432117 = 7731, a quarter 1932.  DMA: 45, a quarter 11 (10/10000 of it is 3)."""
     system = three_zones(khugepaged=True)
-    assert calculate_min_free_kbytes(system.kernel) == 67584
     assert [z.watermark for z in system.zones] == [
         [45, 56, 67, 78],
         [9118, 11397, 13676, 15955],
@@ -244,21 +243,19 @@ def test_min_free_kbytes_is_clamped(managed: int, kbytes: int) -> None:
 
 
 def test_khugepaged_asks_for_at_most_a_twentieth() -> None:
-    """LPA-11.1.3: one zone: 512*11 = 5632 pages, but 5% of 40000 is 2000 pages = 8000 kB; ZONE_MOVABLE does not
-    count."""
+    """LPA-11.1.3, LPA-11.1.2: one zone: 512*11 = 5632 pages, but 5% of what is above its first high mark is less:
+    isqrt(16 * 160000 kB) = 1600 kB = 400 pages, high 600; (40000 - 600) / 20 = 1970.  ZONE_MOVABLE does not count."""
     zones = (zone(1, 4096, 40000, 40000), zone(3, 1 << 20, 100, 1 << 20))
     system = System.boot(Config(zones=zones, khugepaged=True))
-    system.zones[0].watermark[:] = [0, 0, 0, 0]
-    assert calculate_min_free_kbytes(system.kernel) == 8000
+    assert system.zones[0].watermark[0] == 1970
 
 
 def test_khugepaged_never_lowers() -> None:
     """LPA-11.1.3: max(): a single zone of 16 GiB: isqrt(16 * 2^24) = 16384 kB < 5632*4 = 22528; 64 GiB: 32768 kB
-    stays."""
+    stays.  A quarter of that in pages is the min mark."""
     for managed, kbytes in ((1 << 22, 22528), (1 << 24, 32768)):
         system = System.boot(Config(zones=(zone(1, 4096, 8, managed),), khugepaged=True))
-        system.zones[0].watermark[:] = [0, 0, 0, 0]
-        assert calculate_min_free_kbytes(system.kernel) == kbytes
+        assert system.zones[0].watermark[0] == kbytes // 4
 
 
 def test_min_free_kbytes_can_be_given() -> None:
@@ -276,8 +273,7 @@ def test_watermark_scale_factor() -> None:
 @pytest.mark.parametrize(("managed", "minimum"), [(1024, 32), (65536, 64), (1 << 20, 128)])
 def test_movable_zone(managed: int, minimum: int) -> None:
     """LPA-11.1.9, LPA-11.1.5: ZONE_MOVABLE's min is clamp(managed/1024, 32, 128), and it takes no share from the
-    others;
-    the distance comes from the share all the same."""
+    others; the distance comes from the share all the same."""
     zones = (zone(1, 4096, 100000, 100000), zone(3, 1 << 20, 8, managed))
     system = System.boot(Config(zones=zones, min_free_kbytes=4000))
     low, movable = system.zones
@@ -297,8 +293,7 @@ def test_given_watermarks_win() -> None:
 
 def test_lowmem_reserve() -> None:
     """LPA-11.1.14: DMA keeps (772917)/256 from DMA32 requests and (772917+655360)/256 from NORMAL ones; NORMAL has
-    nothing
-    above it, until there is a ZONE_MOVABLE of 64000 pages: 64000/32."""
+    nothing above it, until there is a ZONE_MOVABLE of 64000 pages: 64000/32."""
     system = three_zones()
     assert [z.lowmem_reserve for z in system.zones] == [
         [0, 3019, 5579, 5579, 5579],

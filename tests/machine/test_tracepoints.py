@@ -51,8 +51,7 @@ def test_outer_events() -> None:
 
 def test_events_of_an_operation() -> None:
     """LPA-15.1.1, LPA-15.1.2, LPA-15.1.11, LPA-15.1.10: CPU 1 claims a part block: per refilled page, then the
-    allocation; a
-    free is traced before it is placed."""
+    allocation; a free is traced before it is placed."""
     system = machine("order 0: M[1] \n order 1: M[2]", nr_cpus=2)
     log = traced(system, outer=True)
     with system.on_cpu(1):

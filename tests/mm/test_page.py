@@ -89,10 +89,10 @@ def test_huge_page_order() -> None:
 
 
 def test_types_without_mobility_grouping() -> None:
-    """LPA-1.0.14: a type with fallbacks is stored as UNMOVABLE then; the others are not."""
+    """Decision D-05: the stored type does not change, so that lists and pageblocks keep one type."""
     k = machine(page_group_by_mobility_disabled=True).kernel
     stored = []
     for mt in range(6):
         set_pageblock_migratetype(k, 0, mt)
         stored.append(get_pageblock_migratetype(k, 0))
-    assert stored == [0, 0, 0, 3, 4, 5]
+    assert stored == [0, 1, 2, 3, 4, 5]

@@ -147,9 +147,8 @@ def remote() -> System:
 
 
 def test_idle_remote_lists_are_drained() -> None:
-    """LPA-8.8.5: a round with changes of the remote zone arms the counter (3) and counts it down to 2; two idle
-    rounds later
-    one batch (2) goes.  The counter is then 0: nothing more happens until there are changes again."""
+    """LPA-8.8.5: a round with changes of the remote zone arms the counter (3) and counts it down to 2; two idle rounds
+    later one batch (2) goes.  The counter is then 0: nothing more happens until there are changes again."""
     system = remote()
     near, far = system.zones
     near.per_cpu_zonestats[0].nr_free_pages_diff = far.per_cpu_zonestats[0].nr_free_pages_diff = 1

@@ -68,8 +68,7 @@ def test_equally_far_nodes_are_taken_in_turn() -> None:
 
 def test_load_of_the_first_of_a_group() -> None:
     """LPA-9.1.7: 0 and 1 are close (15), all others 20.  Node 0 takes 1, then 2 before 3, and loads 2.  So node 1,
-    equally far
-    from 2 and 3, takes 3 first."""
+    equally far from 2 and 3, takes 3 first."""
     distance = ((10, 15, 20, 20), (15, 10, 20, 20), (20, 20, 10, 20), (20, 20, 20, 10))
     system = boot(
         (0, NORMAL), (1, NORMAL), (2, NORMAL), (3, NORMAL), cpu_node=(0, 1, 2, 3), nr_cpus=4, node_distance=distance

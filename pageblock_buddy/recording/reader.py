@@ -16,7 +16,7 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,8 @@ MAX_LINE: Final = 64 << 20
 MAX_PARTS: Final = 1 << 21
 READABLE_VERSIONS: Final = (1,)
 _CHUNK: Final = 1 << 18
+#: json.loads() without its guesses at the encoding, which cost as much as the parsing of a short line
+_raw_decode: Final = json.JSONDecoder().raw_decode
 
 Record = Any  # a JSON value: dict for meta and snap, list for operations and events
 
@@ -128,11 +130,15 @@ class RecordingReader:
         if len(line) > MAX_PARTS and sum(map(line.count, (b"{", b"[", b'"'))) > MAX_PARTS:
             raise self.error(f"more than {MAX_PARTS} objects, lists and strings in a line")
         try:
-            return json.loads(line)
+            text = line.strip().decode()
+            value, end = _raw_decode(text)
         except RecursionError:
             raise self.error("nested too deeply") from None
-        except (ValueError, UnicodeDecodeError):
+        except ValueError:
             raise self.error("not JSON") from None
+        if end != len(text):
+            raise self.error("more than one JSON value")
+        return value
 
     def _read_meta(self) -> Meta:
         line = self._readline()
@@ -162,10 +168,5 @@ class RecordingReader:
         return Meta(kernel=kernel, nops=nops, events=events, foreign=foreign, raw=raw)
 
     def __iter__(self) -> Iterator[tuple[int, Record]]:
-        readline: Callable[[], bytes] = self._readline
-        parse = self._parse
-        while True:
-            line = readline()
-            if not line:
-                return
-            yield self._lineno, parse(line)
+        while line := self._readline():
+            yield self._lineno, self._parse(line)

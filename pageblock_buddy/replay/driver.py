@@ -112,5 +112,13 @@ def replay_recording(
     ``variant`` None: the one for the recording's kernel.  Stops at the first mismatch, unless ``keep_going``.
     Errors: InputError for a file that cannot be used; UnknownVariant.
     """
+    with RecordingReader(path) as reader:
+        scripted = reader.meta.scripted
+    if scripted:
+        result = _replay_once(path, variant, None, keep_going, progress)
+        if not result.mismatches:
+            return result
     cpu_node = find_cpu_nodes(path, variant)
+    if scripted and cpu_node is None:
+        return result
     return _replay_once(path, variant, cpu_node, keep_going, progress)

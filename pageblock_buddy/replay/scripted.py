@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pageblock_buddy import gfp as g
-from pageblock_buddy.errors import CallerError, InputError, ModelBug
+from pageblock_buddy.errors import BadArgument, CallerError, InputError, ModelBug
 from pageblock_buddy.machine.tracepoints import Event, EventLog
 from pageblock_buddy.recording.machine_of import boot_recording
 from pageblock_buddy.recording.reader import RecordingReader
@@ -21,6 +21,9 @@ from pageblock_buddy.snapshot import load_allocations, zone_to_dict
 from pageblock_buddy.system import System
 from pageblock_buddy.variants import Variant
 
+_EVENT_TYPES = {int, str}
+_INT_ONLY = {int}
+_NUMBERS_END = 1 << 62
 #: kind of line -> length of it
 _LINE_LENGTH = {"A": 5, "F": 5, "B": 5, "D": 2}
 #: what a bulk operation may ask for (the recorder's limit)
@@ -38,10 +41,6 @@ class Snapshot:
         self.index = index
         self.lineno = lineno
         self.record = record
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and -1 <= value < 1 << 62
 
 
 def scripted_items(reader: RecordingReader) -> Iterator[Operation | Snapshot]:
@@ -62,7 +61,7 @@ def scripted_items(reader: RecordingReader) -> Iterator[Operation | Snapshot]:
             raise reader.error("neither an operation nor an event nor a snapshot", lineno)
         kind = record[0]
         if kind == "e":
-            if not all(type(x) is int or type(x) is str for x in record):
+            if not set(map(type, record)) <= _EVENT_TYPES:
                 raise reader.error("an event holds numbers and a name only", lineno)
             if len(pending) >= _MAX_EVENTS:
                 raise reader.error(f"more than {_MAX_EVENTS} events in one operation", lineno)
@@ -79,17 +78,19 @@ def scripted_items(reader: RecordingReader) -> Iterator[Operation | Snapshot]:
 
 
 def _operation(reader: RecordingReader, record: list[Any], index: int, lineno: int) -> Operation:
-    kind = record[0] if isinstance(record[0], str) else ""
-    pfns = record[4] if kind == "B" and len(record) > 4 else []
-    numbers = record[1:4] + pfns if kind == "B" and type(pfns) is list else record[1:]
-    if _LINE_LENGTH.get(kind) != len(record) or not all(map(_is_count, numbers)):
+    kind = record[0]
+    if type(kind) is not str or _LINE_LENGTH.get(kind) != len(record):
         raise reader.error("not an operation that this release reads", lineno)
+    pfns = record[4] if kind == "B" else []
+    numbers = record[1:4] + pfns if kind == "B" and type(pfns) is list else record[1:]
+    if set(map(type, numbers)) != _INT_ONLY or min(numbers) < -1 or max(numbers) >= _NUMBERS_END:
+        raise reader.error("not an operation that this release reads", lineno)
+    if kind == "A":
+        return Operation(index, lineno, "alloc", record[1], record[2], record[3], expected=record[4])
+    if kind == "F":
+        return Operation(index, lineno, "free", record[1], record[2], ref=record[3], expected=record[4])
     if kind == "D":
         return Operation(index, lineno, "drain", record[1], name="drain_local_pages")
-    if kind == "A":
-        return Operation(index, lineno, "alloc", record[1], order=record[2], gfp=record[3], expected=record[4])
-    if kind == "F":
-        return Operation(index, lineno, "free", record[1], order=record[2], ref=record[3], expected=record[4])
     if not 0 <= record[2] <= _MAX_BULK:
         raise reader.error(f"a bulk operation asks for 0..{_MAX_BULK} pages", lineno)
     return Operation(index, lineno, "bulk", record[1], gfp=record[3], nr_pages=record[2], expected=pfns)
@@ -130,27 +131,31 @@ class ScriptedReplay:
         """Let the model answer.  Errors: CallerError if it refuses the operation, ModelBug."""
         system = self.system
         assert system is not None
-        with system.on_cpu(operation.cpu):
-            match operation.kind:
-                case "alloc":
-                    pfn = system.alloc_pages(operation.gfp, operation.order)
-                    if pfn is not None:
-                        self.handles[operation.index] = pfn
-                    return -1 if pfn is None else pfn
-                case "free":
-                    got = self.handles.pop(operation.ref, -1)
-                    if got != -1:
-                        operation.pfn = got
-                        system.free_pages(got, operation.order)
-                    return got
-                case "bulk":
-                    slots: list[int | None] = [None] * operation.nr_pages
-                    system.fill_pages_bulk(operation.gfp, slots)
-                    for page, got_page in enumerate(slots):
-                        if got_page is not None:
-                            self.handles[operation.index + 1 + page] = got_page
-                    return [-1 if pfn is None else pfn for pfn in slots]
-            system.drain_local_pages()
+        machine = system.kernel.machine
+        if not 0 <= operation.cpu < machine.nr_cpus:
+            raise BadArgument(f"CPU {operation.cpu} is not 0..{machine.nr_cpus - 1}", cpu=operation.cpu)
+        machine.cpu = operation.cpu
+        kind = operation.kind
+        if kind == "alloc":
+            pfn = system.alloc_pages(operation.gfp, operation.order)
+            if pfn is None:
+                return -1
+            self.handles[operation.index] = pfn
+            return pfn
+        if kind == "free":
+            got = self.handles.pop(operation.ref, -1)
+            if got != -1:
+                operation.pfn = got
+                system.free_pages(got, operation.order)
+            return got
+        if kind == "bulk":
+            slots: list[int | None] = [None] * operation.nr_pages
+            system.fill_pages_bulk(operation.gfp, slots)
+            for page, got_page in enumerate(slots):
+                if got_page is not None:
+                    self.handles[operation.index + 1 + page] = got_page
+            return [-1 if pfn is None else pfn for pfn in slots]
+        system.drain_local_pages()
         return None
 
     def compare(self, operation: Operation) -> Mismatch | None:

@@ -12,13 +12,14 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any, Final
 
 from benchmarks import loads
-from pageblock_buddy import Config, System
+from pageblock_buddy import Config, System, ZoneConfig
 from pageblock_buddy import gfp as g
 from pageblock_buddy.linux_6_12 import alloc, free
 from pageblock_buddy.replay import replay_recording
@@ -32,10 +33,20 @@ Json = dict[str, Any]
 
 #: name -> MiB
 SIZES: Final = {"256 MiB": 256, "16 GiB": 16 << 10, "1 TiB": 1 << 20}
+#: Machines that differ in nothing but their size: one NORMAL zone with these limits, whatever the formulas say.
+ALIKE: Final = {"256 MiB, alike": SIZES["256 MiB"], "1 TiB, alike": SIZES["1 TiB"]}
+_ALIKE_LIMITS: Final = {"batch": 63, "high_min": 1024, "high_max": 1024, "watermark": (512, 640, 768, 896)}
 RECORDINGS: Final = ("6.12-a", "6.12-b", "6.12-c", "6.12-nat")
 RECORDINGS_DIR: Final = Path(__file__).resolve().parents[1] / "tests" / "recordings"
 #: After so many random operations the sketch and the model must be in the same state.
 _CHECKED_OPERATIONS: Final = 20_000
+
+
+def _alike(mib: int) -> Config:
+    """A machine of ALIKE."""
+    zone = ZoneConfig(zone=g.ZONE_NORMAL, start_pfn=1 << 20, spanned_pages=mib << 8, **_ALIKE_LIMITS)  # type: ignore[arg-type]
+    return Config(zones=(zone,), vm_stat_threshold=20)
+
 
 # --- speed -------------------------------------------------------------------------------------
 
@@ -82,10 +93,13 @@ def _cells(system: System) -> dict[tuple[str, str], Callable[[], int]]:
 def speed(rounds: int) -> Json:
     """µs per operation of every load at every size, ``rounds`` times in turn."""
     check_sketch()
+    configs = {size: Config.pc(mib) for size, mib in SIZES.items()}
+    configs |= {size: _alike(mib) for size, mib in ALIKE.items()}
     cells = {
         (size, *cell): function
-        for size, mib in SIZES.items()
-        for cell, function in _cells(System.boot(Config.pc(mib))).items()
+        for size, config in configs.items()
+        for cell, function in _cells(System.boot(config)).items()
+        if size in SIZES or "mirrored" in cell
     }
     samples: dict[tuple[str, str, str], list[float]] = {cell: [] for cell in cells}
     for number in range(rounds + 1):
@@ -158,9 +172,12 @@ def boot(size: str) -> Json:
 
 
 def replay(name: str) -> Json:
-    """Replay one recording: operations and seconds."""
+    """Replay one recording: operations, seconds, and the CPU seconds of its pieces of 512 items."""
     wall, cpu = perf_counter(), process_time()
-    result = replay_recording(RECORDINGS_DIR / f"{name}.jsonl.gz")
+    marks = [cpu]
+    path = RECORDINGS_DIR / f"{name}.jsonl.gz"
+    result = replay_recording(path, progress=lambda done, size: marks.append(process_time()))
+    marks.append(process_time())
     wall, cpu = perf_counter() - wall, process_time() - cpu
     if result.mismatches:
         raise SystemExit(f"{name} does not replay: a time would mean nothing")
@@ -170,6 +187,7 @@ def replay(name: str) -> Json:
         "snapshots": result.snapshots,
         "wall_s": wall,
         "cpu_s": cpu,
+        "pieces_s": [end - begin for begin, end in pairwise(marks)],
         "maxrss": peak_bytes(),
     }
 

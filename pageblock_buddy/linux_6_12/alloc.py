@@ -35,7 +35,7 @@ def _rmqueue_pcplist(
     Locks:   holds pcp.lock; takes zone.lock
     Points:  zone.lock lock, unlock
     """
-    if not pcp_list:
+    if pcp_list.list_empty():
         batch = k.calls.nr_pcp_alloc(k, pcp, zone, order)  # LPA-8.2.5
         taken = k.calls.rmqueue_bulk(k, zone, order, batch, pcp_list, mt, alloc_flags)
         pcp.count += taken << order  # LPA-8.1.5, LPA-8.2.7

@@ -62,11 +62,11 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
     zone.lock.lock()  # LPA-16.0.6
     while count > 0:
         pindex = (pindex + 1) % len(lists)  # LPA-8.5.2
-        while not lists[pindex]:
+        while lists[pindex].list_empty():
             pindex = (pindex + 1) % len(lists)
         pcp_list = lists[pindex]
         order = pindex_to_order(k, pindex)
-        while count > 0 and pcp_list:  # LPA-8.5.7
+        while count > 0 and not pcp_list.list_empty():  # LPA-8.5.7
             pfn = pcp_list.pop_last()  # LPA-8.5.3
             k.mem_map[pfn] = PG_NONE
             # The block's type now, not the list's: it may have changed since.

@@ -87,7 +87,7 @@ def find_suitable_fallback(k: Kernel, area: FreeArea, order: int, mt: int, claim
     if area.nr_free == 0:
         return NO_BLOCK
     for fallback_mt in FALLBACKS[mt]:
-        if area.free_list[fallback_mt]:
+        if not area.free_list[fallback_mt].list_empty():
             return fallback_mt  # LPA-6.0.1
     return NO_BLOCK
 

@@ -57,11 +57,12 @@ def _zone_watermark_ok(
         if not area.nr_free:
             continue
         free_list = area.free_list
-        if any(free_list[mt] for mt in range(gfp.MIGRATE_PCPTYPES)):
+        for mt in range(gfp.MIGRATE_PCPTYPES):
+            if not free_list[mt].list_empty():
+                return True  # LPA-11.2.8
+        if alloc_flags & gfp.ALLOC_CMA and not free_list[gfp.MIGRATE_CMA].list_empty():
             return True  # LPA-11.2.8
-        if alloc_flags & gfp.ALLOC_CMA and free_list[gfp.MIGRATE_CMA]:
-            return True  # LPA-11.2.8
-        if alloc_flags & (gfp.ALLOC_HIGHATOMIC | gfp.ALLOC_OOM) and free_list[gfp.MIGRATE_HIGHATOMIC]:
+        if alloc_flags & (gfp.ALLOC_HIGHATOMIC | gfp.ALLOC_OOM) and not free_list[gfp.MIGRATE_HIGHATOMIC].list_empty():
             return True  # LPA-11.2.8
     return False  # LPA-11.2.8
 
@@ -76,7 +77,8 @@ def zone_watermark_fast(k: Kernel, zone: Zone, order: int, mark: int, highest_zo
     """
     free_pages = zone_free_pages(zone)
     if not order:
-        usable_free = free_pages - min(free_pages, k.calls.zone_watermark_unusable_free(zone, 0, alloc_flags))
+        # The kernel stops at 0 here; no mark is below that, so a negative number fails as well.
+        usable_free = free_pages - k.calls.zone_watermark_unusable_free(zone, 0, alloc_flags)
         if usable_free > mark + zone.lowmem_reserve[highest_zoneidx]:  # LPA-11.2.9
             return True
     if _zone_watermark_ok(k, zone, order, mark, highest_zoneidx, alloc_flags, free_pages):  # LPA-11.2.9

@@ -26,7 +26,7 @@ class ListHead:
         """Insert at the head.  O(1)."""
         entries = self._entries
         entries[pfn] = None
-        entries.move_to_end(pfn, last=False)
+        entries.move_to_end(pfn, False)
 
     def list_add_tail(self, pfn: int) -> None:
         """Insert at the tail.  O(1)."""
@@ -46,7 +46,7 @@ class ListHead:
 
     def pop_first(self) -> int:
         """Remove and return the head entry.  O(1).  KeyError if empty."""
-        return self._entries.popitem(last=False)[0]
+        return self._entries.popitem(False)[0]
 
     def pop_last(self) -> int:
         """Remove and return the tail entry.  O(1).  KeyError if empty."""
@@ -67,6 +67,10 @@ class ListHead:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def list_empty(self) -> bool:
+        """Whether there is no entry.  O(1)."""
+        return not self._entries
 
     def __bool__(self) -> bool:
         return bool(self._entries)

@@ -8,6 +8,7 @@ a budget was hit.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -163,6 +164,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help()
         return EXIT_UNUSABLE
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name need not be text, and the terminal need not know our characters.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _COMMANDS[arguments.command](arguments)
         sys.stdout.flush()

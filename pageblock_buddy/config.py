@@ -8,7 +8,7 @@ and all addresses are PFNs unless a name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any, Final
 
@@ -29,11 +29,36 @@ DMA_END_PFN: Final = 1 << 12
 DMA32_END_PFN: Final = 1 << 20
 
 PfnRange = tuple[int, int]
+#: free_count is an s16 that may reach batch << pcp_batch_scale_max and a block more.
+MAX_BATCH: Final = 500
+_ZONE_LIMITS: Final = (
+    ("present_pages", MAX_PFN),
+    ("managed_pages", MAX_PFN),
+    ("batch", MAX_BATCH),
+    ("high_min", (1 << 31) - 1),
+    ("high_max", (1 << 31) - 1),
+)
 
 
 def _require(ok: bool, message: str, **details: int | str) -> None:
     if not ok:
         raise ConfigError(message, **details)
+
+
+def _require_types(config: object) -> None:
+    """Whole numbers where numbers are wanted: a page count of 1.5 or "2" would fail much later."""
+    for field in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if field.name == "zones":
+            _require(all(isinstance(zone, ZoneConfig) for zone in value), "zones wants ZoneConfig objects")
+        elif not _whole_numbers(value):
+            raise ConfigError(f"{field.name}: {value!r} is not made of whole numbers")
+
+
+def _whole_numbers(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_whole_numbers, value))
+    return value is None or isinstance(value, int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +91,7 @@ class ZoneConfig:
         """First PFN behind the zone."""
         return self.start_pfn + self.spanned_pages
 
-    def check(self) -> None:
+    def check(self, block_pages: int) -> None:
         """Raise ConfigError for a zone that cannot be."""
         name = f"zone {self.zone} of node {self.node}"
         _require(0 <= self.zone < gfp.MAX_NR_ZONES, f"zone index {self.zone} is not 0..4")
@@ -75,17 +100,23 @@ class ZoneConfig:
             0 <= self.start_pfn and 0 < self.spanned_pages and self.end_pfn <= MAX_PFN,
             f"{name}: start_pfn {self.start_pfn} and spanned_pages {self.spanned_pages} do not fit 0..{MAX_PFN}",
         )
-        for kind in ("holes", "reserved", "cma"):
-            end = self.start_pfn
-            for first, pages in getattr(self, kind):
-                _require(
-                    end <= first and pages > 0 and first + pages <= self.end_pfn,
-                    f"{name}: {kind} range ({first}, {pages}) leaves the zone, is empty, or is out of order",
-                )
-                end = first + pages
-        for limit in ("batch", "high_min", "high_max"):
+        ranges = sorted(
+            (first, pages, kind) for kind in ("holes", "reserved", "cma") for first, pages in getattr(self, kind)
+        )
+        end = self.start_pfn
+        for first, pages, kind in ranges:
+            _require(
+                end <= first and pages > 0 and first + pages <= self.end_pfn,
+                f"{name}: {kind} range ({first}, {pages}) leaves the zone, is empty, or overlaps another range",
+            )
+            _require(
+                kind != "cma" or (first % block_pages == 0 and pages % block_pages == 0),
+                f"{name}: cma range ({first}, {pages}) is not whole pageblocks of {block_pages} pages",
+            )
+            end = first + pages
+        for limit, largest in _ZONE_LIMITS:
             value = getattr(self, limit)
-            _require(value is None or 0 <= value < 1 << 31, f"{name}: {limit} {value} is not 0..2^31-1")
+            _require(value is None or 0 <= value <= largest, f"{name}: {limit} {value} is not 0..{largest}")
         _require(self.batch != 0, f"{name}: batch must be at least 1")
         if self.watermark is not None:
             _require(
@@ -134,6 +165,9 @@ class Config:
     nr_online_nodes: int = 0
 
     def __post_init__(self) -> None:
+        _require_types(self)
+        for zone in self.zones:
+            _require_types(zone)
         _require(bool(self.zones), "a machine needs at least one zone")
         _require(1 <= self.nr_cpus <= MAX_CPUS, f"nr_cpus {self.nr_cpus} is not 1..{MAX_CPUS}")
         _require(
@@ -154,6 +188,11 @@ class Config:
             self.percpu_pagelist_high_fraction == 0 or self.percpu_pagelist_high_fraction >= 8,
             "percpu_pagelist_high_fraction is 0 or at least 8",
         )
+        for name in ("watermark_boost_factor", "watermark_scale_factor", "llc_pages_per_cpu"):
+            _require(0 <= getattr(self, name) < 1 << 31, f"{name} is not 0..2^31-1")
+        _require(
+            self.min_free_kbytes is None or 0 <= self.min_free_kbytes < 1 << 31, "min_free_kbytes is not 0..2^31-1"
+        )
         _require(len(self.lowmem_reserve_ratio) == gfp.MAX_NR_ZONES, "lowmem_reserve_ratio wants five ratios")
         # for_each_zone() goes node by node: keep the zones in that order.
         object.__setattr__(self, "zones", tuple(sorted(self.zones, key=lambda z: (z.node, z.zone))))
@@ -163,7 +202,7 @@ class Config:
                 f"zone {zone.zone} of node {zone.node} is given twice",
             )
         for zone in self.zones:
-            zone.check()
+            zone.check(1 << self.pageblock_order)
         for zone, following in pairwise(sorted(self.zones, key=lambda z: z.start_pfn)):
             _require(zone.end_pfn <= following.start_pfn, f"zones overlap at pfn {following.start_pfn}")
         nodes = self.node_ids

@@ -23,8 +23,10 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int, int], None] |
     try:
         from tqdm import tqdm
     except ImportError:
-        yield lambda done, size: print(f"\r{what}: {done * 100 // max(size, 1):3} %", end="", file=sys.stderr)
-        print("\r\x1b[K", end="", file=sys.stderr)
+        try:
+            yield lambda done, size: print(f"\r{what}: {done * 100 // max(size, 1):3} %", end="", file=sys.stderr)
+        finally:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         return
     with tqdm(total=total, desc=what, unit="B", unit_scale=True, leave=False) as bar:
 

@@ -38,7 +38,18 @@ _ZONE_FIELDS: Final = (
     ("drift_mark", "percpu_drift_mark"),
 )
 _WMARK_FIELDS: Final = ("wmark_min", "wmark_low", "wmark_high", "wmark_promo")
-_PCP_FIELDS: Final = ("count", "high", "high_min", "high_max", "batch", "flags", "alloc_factor", "free_count")
+#: field of PerCpuPages -> what its kernel type, or its use, can hold
+_PCP_LIMITS: Final = {
+    "count": (0, 1 << 31),
+    "high": (0, 1 << 31),
+    "high_min": (0, 1 << 31),
+    "high_max": (0, 1 << 31),
+    "batch": (1, 1 << 31),
+    "flags": (0, 3),
+    "alloc_factor": (0, 15),
+    "free_count": (0, (1 << 15) - 1),
+}
+_PCP_FIELDS: Final = tuple(_PCP_LIMITS)
 
 JsonObject = dict[str, Any]
 
@@ -148,6 +159,8 @@ def clone(k: Kernel) -> Kernel:
         new.watermark = list(old.watermark)
         new.lowmem_reserve = list(old.lowmem_reserve)
         new.nr_free_cma = old.nr_free_cma
+        new.pageset_high_min, new.pageset_high_max = old.pageset_high_min, old.pageset_high_max
+        new.pageset_batch = old.pageset_batch
         for _, attribute in _ZONE_FIELDS:
             setattr(new, attribute, getattr(old, attribute))
         for old_area, new_area in zip(old.free_area, new.free_area, strict=True):
@@ -188,13 +201,25 @@ def _object(value: object, what: str) -> JsonObject:
 def load_zone(k: Kernel, zone: Zone, state: JsonObject) -> None:
     """Set a freshly made zone to a recorded state.
 
-    InputError if the state contradicts itself: a block that is misaligned, outside the zone or there twice, a
-    wrong nr_free or count, a list length that this machine does not have.
+    InputError if the state contradicts itself or the machine: a block that is misaligned, outside the zone, there
+    twice or on a list that its pageblock's type does not have, a wrong nr_free or count, a list length that this
+    machine does not have.
     """
     name = f"zone {zone.idx} of node {zone.node}"
+    machine = {
+        "node": zone.node,
+        "zone": zone.idx,
+        "start": zone.zone_start_pfn,
+        "spanned": zone.spanned_pages,
+        "pageblock_order": k.pageblock_order,
+        "max_order": k.config.max_page_order,
+    }
+    for key, value in machine.items():
+        _int(state.get(key), f"{name}: {key}", value, value)
     for key, attribute in _ZONE_FIELDS:
         low = -(1 << 62) if key == "nr_free_pages" else 0
-        setattr(zone, attribute, _int(state.get(key), f"{name}: {key}", low))
+        high = 7 if key == "flags" else 1 << 62
+        setattr(zone, attribute, _int(state.get(key), f"{name}: {key}", low, high))
     zone.watermark[:] = [_int(state.get(key), f"{name}: {key}") for key in _WMARK_FIELDS]
     reserve = _list(state.get("lowmem_reserve"), f"{name}: lowmem_reserve", gfp.MAX_NR_ZONES)
     zone.lowmem_reserve[:] = [_int(r, f"{name}: lowmem_reserve") for r in reserve]
@@ -206,6 +231,7 @@ def load_zone(k: Kernel, zone: Zone, state: JsonObject) -> None:
         for mt, pfns in enumerate(lists):
             for pfn in _list(pfns, f"{where}.lists[{mt}]"):
                 _place(k, zone, pfn, order, PG_BUDDY, where)
+                _check_type(k, pfn, order, mt, f"{where}.lists[{mt}]")
                 area.free_list[mt].list_add_tail(pfn)
                 area.nr_free += 1
         if _int(entry.get("nr_free"), f"{where}.nr_free") != area.nr_free:
@@ -221,7 +247,8 @@ def _load_pcp(k: Kernel, zone: Zone, cpu: int, entry: JsonObject, where: str) ->
     stat.nr_free_pages_diff = _int(entry.get("free_diff"), f"{where}: free_diff", -128, 127)
     stat.stat_threshold = _int(entry.get("stat_threshold"), f"{where}: stat_threshold", 0, 127)
     for field in _PCP_FIELDS:
-        setattr(pcp, field, _int(entry.get(field), f"{where}: {field}", 0, 1 << 31))
+        setattr(pcp, field, _int(entry.get(field), f"{where}: {field}", *_PCP_LIMITS[field]))
+    zone.pageset_high_min, zone.pageset_high_max, zone.pageset_batch = pcp.high_min, pcp.high_max, pcp.batch
     pages = 0
     lists = _list(entry.get("lists"), f"{where}: lists", len(pcp.lists))
     orders = pcp_list_orders(k)
@@ -256,14 +283,25 @@ def _place(k: Kernel, zone: Zone, pfn: object, order: int, kind: int, where: str
         taken = taken or (state != PG_NONE and state & PG_ORDER_MASK >= larger)
     if taken:
         raise InputError(f"{where}: the order-{order} block at pfn {pfn} overlaps another free block")
+    if k.pageblock_flags[pfn >> k.pageblock_order] == BLOCK_NO_MEMMAP:
+        raise InputError(f"{where}: pfn {pfn} is in a pageblock without a memory map")
     k.mem_map[pfn] = kind | order
+
+
+def _check_type(k: Kernel, pfn: int, order: int, mt: int, where: str) -> None:
+    """Refuse a free block on another list than its pageblocks' type says (they agree from 6.12 on)."""
+    first = pfn >> k.pageblock_order
+    for block in range(first, first + max(1 << order >> k.pageblock_order, 1)):
+        if k.pageblock_flags[block] != mt:
+            raise InputError(f"{where}: the pageblock of pfn {pfn} is of type {k.pageblock_flags[block]}")
 
 
 def _load_blocks(k: Kernel, zone: Zone, state: JsonObject, name: str) -> None:
     blocks = zone_blocks(k, zone)
     types = state.get("block_mt")
-    if type(types) is not str or len(types) != len(blocks) or types.strip(".012345"):
-        raise InputError(f"{name}: block_mt is not a string of {len(blocks)} digits or dots")
+    digits = "." + "".join(map(str, range(migrate_types(k))))
+    if type(types) is not str or len(types) != len(blocks) or types.strip(digits):
+        raise InputError(f"{name}: block_mt is not a string of {len(blocks)} characters of {digits}")
     movable = _list(state.get("block_lru"), f"{name}: block_lru", len(blocks))
     for block, mt, lru in zip(blocks, types, movable, strict=True):
         k.pageblock_flags[block] = BLOCK_NO_MEMMAP if mt == "." else int(mt)

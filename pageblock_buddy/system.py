@@ -13,7 +13,7 @@ from typing import Any
 from pageblock_buddy import gfp as g
 from pageblock_buddy import invariants, snapshot
 from pageblock_buddy.config import Config
-from pageblock_buddy.errors import BadArgument
+from pageblock_buddy.errors import BadArgument, InputError, ModelBug
 from pageblock_buddy.linux_6_12 import alloc, drain, free, isolation
 from pageblock_buddy.linux_6_12.boot import boot
 from pageblock_buddy.machine.cpu import Context
@@ -64,6 +64,10 @@ class System:
         variant = get_variant(str(checked.get("variant")))
         kernel = Kernel(snapshot.config_of(checked), variant.calls)
         snapshot.restore(kernel, checked)
+        try:
+            invariants.validate(kernel)
+        except ModelBug as error:
+            raise InputError(f"the snapshot contradicts itself: {error.message}") from None
         return cls(kernel, variant.name)
 
     def snapshot(self) -> dict[str, Any]:
@@ -89,7 +93,8 @@ class System:
     def on_cpu(self, cpu: int, context: Context = Context.TASK) -> Iterator[System]:
         """Run the operations inside the ``with`` block on CPU ``cpu`` in ``context``.
 
-        Nested blocks model interrupts and task switches: the outer one is in force again behind the block.
+        Nested blocks model interrupts and task switches: the outer one is in force again behind the block.  The
+        context changes nothing in linux-6.12, whose locking is the same in all of them; later variants ask for it.
         """
         machine = self.kernel.machine
         if not 0 <= cpu < machine.nr_cpus:
@@ -283,6 +288,8 @@ class System:
     def _count_movable(self, pfn: int, order: int, sign: int) -> None:
         self._check_block(pfn, order)
         k = self.kernel
+        if not k.mem_map[pfn] & PG_ALLOCATED:
+            raise BadArgument(f"pfn {pfn} is not the first page of an allocation", pfn=pfn)
         pages = min(1 << order, k.block_pages)
         counts: dict[int, int] = {}
         for page in range(pfn, pfn + (1 << order), pages):

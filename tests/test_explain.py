@@ -123,7 +123,7 @@ def test_steal() -> None:
     for pfn in pages[:2]:
         assert pfn is not None
         system.free_pages(pfn)
-    for pfn in pages:
+    for pfn in pages[2:]:
         assert pfn is not None
         system.lru_add(pfn)
     system.drain_local_pages()

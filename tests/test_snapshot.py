@@ -116,6 +116,7 @@ def test_a_block_without_memory_map() -> None:
     state = system().snapshot()
     state["zones"][0]["block_mt"] = "1123001."
     state["zones"][0]["free_area"][4] = {"nr_free": 0, "lists": [[] for _ in range(5)]}
+    state["zones"][0]["nr_free_pages"] -= 16
     restored = System.restore(state)
     assert restored.kernel.pageblock_flags[7] == snapshot.BLOCK_NO_MEMMAP
     assert restored.snapshot()["zones"][0]["block_mt"] == "1123001."
@@ -197,7 +198,7 @@ AREA = (*ZONE, "free_area", 0)
         (change(*AREA, "lists", 1, to=["9"]), "not the first PFN"),
         (change(*AREA, "lists", 1, to=[99]), "not the first PFN"),
         (change(*AREA, "lists", 1, to=[-1]), "not the first PFN"),
-        (change(*AREA, "lists", 1, to=[17]), "overlaps"),
+        (change(*AREA, "lists", 2, to=[17]), "overlaps"),
         (change(*ZONE, "free_area", 1, "lists", 0, to=[41]), "not the first PFN"),
         (change(*ZONE, "free_area", 1, "lists", 0, to=[40, 8]), "overlaps"),
         (change(*ZONE, "pcp", to=1), "pcp is not a list"),
@@ -272,7 +273,7 @@ def test_clone() -> None:
     before = first.digest()
     second.free_pages(0)
     second.free_pages(16)
-    second.lru_del(0)
+    second.kernel.nr_movable.clear()
     second.zones[0].watermark[0] = 1
     second.zones[0].lowmem_reserve[0] = 1
     assert first.digest() == before != second.digest()

@@ -96,8 +96,10 @@ def test_lru() -> None:
     assert system.kernel.nr_movable == {0: 2, 2: 8, 3: 8}
     system.lru_del(16, 4)
     assert system.kernel.nr_movable == {0: 2}
-    with pytest.raises(BadArgument, match="-2 pages on the LRU"):
-        system.lru_del(4, 2)
+    with pytest.raises(BadArgument, match="-8 pages on the LRU"):
+        system.lru_del(16, 4)
+    with pytest.raises(BadArgument, match="not the first page of an allocation"):
+        system.lru_add(8, 3)
     system.lru_del(0, 1)
     assert system.kernel.nr_movable == {}
 
@@ -369,7 +371,7 @@ class RandomProgram(RuleBasedStateMachine):
         zone = self.system.zones[which]
         pcp_code.zone_pcp_disable(self.system.kernel, zone)
         assert not any(p.count for p in zone.per_cpu_pageset)
-        pcp_code.zone_pcp_enable(self.system.kernel, zone)
+        pcp_code.zone_pcp_enable(zone)
 
     @rule(order=st.integers(0, 4), cpu=st.integers(0, CPUS - 1))
     def save_and_restore(self, order: int, cpu: int) -> None:
@@ -443,7 +445,9 @@ def test_validating() -> None:
 def test_refused_lru_changes_nothing() -> None:
     """BadArgument leaves the state unchanged."""
     system = machine("alloc: 0/4")
-    system.lru_add(8, 3)
+    system.lru_add(0, 3)
     with pytest.raises(BadArgument):
         system.lru_add(0, 4)
-    assert system.kernel.nr_movable == {1: 8}
+    with pytest.raises(BadArgument):
+        system.lru_del(0, 4)
+    assert system.kernel.nr_movable == {0: 8}

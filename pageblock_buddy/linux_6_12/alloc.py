@@ -293,6 +293,9 @@ def _alloc_pages_slowpath(k: Kernel, gfp: int, order: int, ac: AllocContext) -> 
     pfn = k.calls.get_page_from_freelist(k, gfp, order, alloc_flags, ac)  # LPA-9.3.5
     if pfn is not None:
         return pfn
+    costly = order > g.PAGE_ALLOC_COSTLY_ORDER or (order > 0 and ac.migratetype != g.MIGRATE_MOVABLE)
+    if gfp & g.GFP_DIRECT_RECLAIM and costly and not _gfp_pfmemalloc_flags(gfp):
+        return None  # direct compaction would start here
     if alloc_flags & g.ALLOC_KSWAPD:
         wake_all_kswapds(k, order, gfp, ac)
     reserve_flags = _gfp_pfmemalloc_flags(gfp)

@@ -65,12 +65,15 @@ def drain_pages_zone(k: Kernel, cpu: int, zone: Zone) -> None:
     Points:  pcp.lock lock, unlock; zone.lock lock, unlock
     """
     pcp = zone.per_cpu_pageset[cpu]
-    count = pcp.count
+    count = 1
     while count:
-        piece = min(count, pcp.batch << k.config.pcp_batch_scale_max)
-        count -= piece
         pcp.lock.lock()  # LPA-16.0.4
-        k.calls.free_pcppages_bulk(k, zone, piece, pcp, 0)  # LPA-8.5.9, LPA-8.8.6
+        # Read again for every piece: between two the CPU itself may have freed more.
+        count = pcp.count
+        if count:
+            piece = min(count, pcp.batch << k.config.pcp_batch_scale_max)
+            k.calls.free_pcppages_bulk(k, zone, piece, pcp, 0)  # LPA-8.5.9, LPA-8.8.6
+            count -= piece
         pcp.lock.unlock()  # LPA-16.0.5
 
 

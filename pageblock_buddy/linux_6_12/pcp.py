@@ -192,6 +192,18 @@ def zone_highsize(k: Kernel, zone: Zone, batch: int, high_fraction: int) -> int:
     return max(total // (cpus_of_node or k.config.nr_cpus), batch << 2)
 
 
+def _zone_set_pageset_high_and_batch(zone: Zone, high_min: int, high_max: int, batch: int) -> None:
+    """Give every CPU's pageset of the zone these limits; pcp->high follows at its next use.
+
+    Kernel:  __zone_set_pageset_high_and_batch(), mm/page_alloc.c; LPA-8.7.10
+    Status:  source
+    """
+    for pcp in zone.per_cpu_pageset:
+        pcp.batch = batch
+        pcp.high_min = high_min
+        pcp.high_max = high_max  # LPA-8.7.10
+
+
 def zone_set_pageset_high_and_batch(k: Kernel, zone: Zone) -> None:
     """Compute batch, high_min and high_max for every CPU's pageset of the zone.
 
@@ -210,10 +222,9 @@ def zone_set_pageset_high_and_batch(k: Kernel, zone: Zone) -> None:
         high_min = zone_config.high_min
     if zone_config.high_max is not None:
         high_max = zone_config.high_max
+    zone.pageset_high_min, zone.pageset_high_max, zone.pageset_batch = high_min, high_max, batch
+    _zone_set_pageset_high_and_batch(zone, high_min, high_max, batch)
     for pcp in zone.per_cpu_pageset:
-        pcp.batch = batch
-        pcp.high_min = high_min
-        pcp.high_max = high_max  # LPA-8.7.10
         # A last-level cache share of more than three batches lets a high-order flush wait.
         if k.config.llc_pages_per_cpu > 3 * batch:
             pcp.flags |= gfp.PCPF_FREE_HIGH_BATCH  # LPA-8.7.12
@@ -228,17 +239,15 @@ def zone_pcp_disable(k: Kernel, zone: Zone) -> None:
     Status:  source
     Locks:   takes pcp.lock, zone.lock
     """
-    for pcp in zone.per_cpu_pageset:
-        pcp.high_min = pcp.high_max = 0  # LPA-8.7.13
-        pcp.batch = 1
+    _zone_set_pageset_high_and_batch(zone, 0, 0, 1)  # LPA-8.7.13
     for cpu in range(k.machine.nr_cpus):
         k.calls.drain_pages_zone(k, cpu, zone)
 
 
-def zone_pcp_enable(k: Kernel, zone: Zone) -> None:
-    """The inverse of zone_pcp_disable().
+def zone_pcp_enable(zone: Zone) -> None:
+    """The inverse of zone_pcp_disable(): the limits as they were.
 
     Kernel:  zone_pcp_enable(), mm/page_alloc.c; LPA-8.7.13
     Status:  source
     """
-    zone_set_pageset_high_and_batch(k, zone)
+    _zone_set_pageset_high_and_batch(zone, zone.pageset_high_min, zone.pageset_high_max, zone.pageset_batch)

@@ -13,7 +13,10 @@ Event = tuple[str | int, ...]
 
 
 class Tracer(Protocol):
-    """What a consumer of trace events implements.  PFNs, orders; ``cpu`` is the running CPU."""
+    """What a consumer of trace events implements.  PFNs, orders; ``cpu`` is the running CPU.
+
+    Events come while locks are held, as in the kernel: a tracer must neither raise nor call the allocator.
+    """
 
     def mm_page_alloc(self, cpu: int, pfn: int | None, order: int, gfp: int, mt: int) -> None:
         """End of alloc_pages(), also on failure (pfn None)."""

@@ -91,7 +91,7 @@ class Kernel:
         by_pfn = sorted(zones, key=lambda z: z.zone_start_pfn)
         self.zones_by_pfn: tuple[Zone, ...] = tuple(by_pfn)
         self.zone_starts = [z.zone_start_pfn for z in by_pfn]
-        build_zonelists(list(self.nodes.values()), config.cpu_node, config.node_distance)
+        build_zonelists(list(self.nodes.values()), config.node_distance)
 
 
 def page_zone(k: Kernel, pfn: int) -> Zone:

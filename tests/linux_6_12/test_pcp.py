@@ -302,7 +302,7 @@ def test_zone_pcp_disable_and_enable() -> None:
     assert_zone(system, "order 0: M[1] \n order 1: M[2]")
     system.free_pages(16)
     assert_zone(system, "order 0: M[16 1] \n order 1: M[2]")
-    pcp_code.zone_pcp_enable(system.kernel, zone)
+    pcp_code.zone_pcp_enable(zone)
     assert limits_of(system) == [(2, 8, 8)] * 2
     system.free_pages(17)
     assert_zone(system, "order 0: M[16 1] \n order 1: M[2] \n pcp0 o0: M[17]")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Runs every measurement in a fresh process, prints tables, and keeps the raw numbers.
 
-    python -m benchmarks                      print the tables
-    python -m benchmarks --json results.json  keep the numbers too
-    python -m benchmarks --write              rewrite the tables of docs/performance.md
+python -m benchmarks                      print the tables
+python -m benchmarks --json results.json  keep the numbers too
+python -m benchmarks --write              rewrite the tables of docs/performance.md
 """
 
 from __future__ import annotations

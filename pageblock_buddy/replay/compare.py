@@ -32,12 +32,10 @@ def first_difference(
             if found is not None:
                 return found
         return None
-    if expected == got:
-        return None
     if not isinstance(expected, list):
-        return path, expected, got
+        return None if expected == got else (path, expected, got)
     if all(type(x) is int for x in expected) and all(type(x) is int for x in got):
-        return _list_difference(expected, got, path)
+        return None if expected == got else _list_difference(expected, got, path)
     for i, (a, b) in enumerate(zip(expected, got, strict=False)):
         found = first_difference(a, b, f"{path}[{i}]", ignore)
         if found is not None:

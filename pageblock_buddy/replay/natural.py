@@ -25,6 +25,7 @@ from typing import Any
 
 from pageblock_buddy import gfp as g
 from pageblock_buddy.errors import CallerError, InputError, ModelBug
+from pageblock_buddy.linux_6_12 import alloc
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import Zone
 from pageblock_buddy.mm.vmstat import zone_free_pages_exact
@@ -42,6 +43,11 @@ _CHECKPOINT = 4000
 #: What saved states may take together, at one byte a page; and the largest machine (256 GiB).
 _CHECKPOINT_BYTES = 1 << 31
 _MAX_PFN = 1 << 26
+#: Operations that may be performed again in search of causes: then what is left is a mismatch.
+_BUDGET_BASE = 100_000
+_BUDGET_FACTOR = 10
+#: Suspects near the pages of a difference that are tried.
+_MAX_NEAR = 24
 #: Suspects tried for one difference that concern none of the pages in it.
 _MAX_UNRELATED = 6
 #: The line of event 0.
@@ -83,7 +89,11 @@ class NaturalReplay:
         except InputError as error:
             raise reader.error(error.message, first[0]) from None
         self.operations, self.last_line, self.last_snapshot = natural_operations(reader, items)
-        self.model = NaturalModel(kernel)
+        self._splits: dict[int, None] = {}
+        self.model = NaturalModel(kernel, self._splits)
+        _name_zones(self.operations, kernel)
+        self._performed = 0
+        self._budget = _BUDGET_BASE + _BUDGET_FACTOR * len(self.operations)
         self.causes: dict[_Cause, None] = {}
         self._by_operation: dict[int, list[_Cause]] = {}
         end_pfn = kernel.config.end_pfn
@@ -100,7 +110,7 @@ class NaturalReplay:
         """Go back to the state before operation ``at``, performing again what lies behind the saved state."""
         number = min(at // self._interval, len(self._checkpoints) - 1)
         del self._checkpoints[number + 1 :]
-        self.model = NaturalModel(clone(self._checkpoints[number]))
+        self.model = NaturalModel(clone(self._checkpoints[number]), self._splits)
         self._at = number * self._interval
         while self._at < at:
             self._perform_next()
@@ -142,6 +152,7 @@ class NaturalReplay:
         operation = self.operations[at]
         lost, node = self._inputs(operation)
         self._at = at + 1
+        self._performed += 1
         try:
             got = self.model.perform(operation, lost, node)
         except (CallerError, ModelBug) as error:
@@ -151,6 +162,10 @@ class NaturalReplay:
         if difference is not None:
             line, expected, mine = difference
             return _mismatch(operation, line, "event", expected, mine)
+        if operation.kind == "alloc":
+            mt = alloc.gfp_migratetype(self.model.k, operation.gfp)
+            if mt != operation.migratetype:
+                return _mismatch(operation, operation.lineno, "migratetype", operation.migratetype, mt)
         if got != operation.expected:
             return _mismatch(operation, operation.lineno, "pfn", operation.expected, got)
         return None
@@ -221,7 +236,8 @@ class NaturalReplay:
                 yield from self._around(earlier)
                 yield lost
             elif any(operation.pfn >> g.MAX_PAGE_ORDER == page >> g.MAX_PAGE_ORDER for page in pages):
-                near.append(lost)
+                if len(near) < _MAX_NEAR:
+                    near.append(lost)
             elif len(others) < _MAX_UNRELATED:
                 others.append(lost)
         yield from near
@@ -285,7 +301,7 @@ class NaturalReplay:
 
     def _try(self, cause: _Cause, until: int) -> bool:
         """Whether, with this cause, all operations up to place ``until`` agree.  If not, it is withdrawn."""
-        if cause in self.causes:
+        if cause in self.causes or self._performed > self._budget:
             return False
         place = self._place(cause.index)
         self._rewind(self._accept(cause))
@@ -400,9 +416,23 @@ class NaturalReplay:
         counts = dict.fromkeys((*RESYNC_CAUSES, *INFERRED_INPUTS), 0)
         for cause in self.causes:
             counts[cause.kind] += 1
+        counts["split"] = len(self._splits)
         counts["idle-fold"] += self._final_folds
         counts["boost-cleared"] += self._final_boosts
         result.resyncs = counts
+
+
+def _name_zones(operations: list[Operation], k: Kernel) -> None:
+    """Find the zone of each decay: the log has its index alone, and a CPU goes through the zones node by node."""
+    last: dict[tuple[int, str], int] = {}
+    for operation in operations:
+        if operation.name in ("decay_pcp_high", "drain_zone_pages"):
+            places = [place for place, zone in enumerate(k.zones) if zone.idx == operation.order]
+            if not places:
+                raise InputError(f"line {operation.lineno}: there is no zone {operation.order}")
+            before = last.get((operation.cpu, operation.name), -1)
+            operation.ref = next((place for place in places if place > before), places[0])
+            last[operation.cpu, operation.name] = operation.ref
 
 
 def _mismatch(operation: Operation, lineno: int, path: str, expected: Any, got: Any) -> Mismatch:

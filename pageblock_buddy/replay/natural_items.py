@@ -60,9 +60,9 @@ class _Assembler:
         elif kind == "drain":
             self._drain(index, lineno, context, (kind, cpu, *arguments))
         elif kind == "alloc":
-            order, gfp, _, pfn = arguments
+            order, gfp, mt, pfn = arguments
             self.prepared.pop(pfn, None)
-            self._begin(index, lineno, context, "alloc", order=order, gfp=gfp, expected=pfn)
+            self._begin(index, lineno, context, "alloc", order=order, gfp=gfp, migratetype=mt, expected=pfn)
             self.held[pfn] = len(self.operations) - 1
         elif kind == "bulk":
             self._bulk(index, lineno, context, *arguments)
@@ -101,8 +101,13 @@ class _Assembler:
     def _bulk(self, index: int, lineno: int, context: _Context, nr_pages: int, gfp: int, pfn: int) -> None:
         place = self.last.get(context)
         operation = self.operations[place][1] if place is not None else None
-        pages = operation.expected if operation is not None and operation.kind == "bulk" else None
-        if isinstance(pages, list) and operation is not None and len(pages) < operation.nr_pages:
+        same_call = operation is not None and (operation.kind, operation.nr_pages, operation.gfp) == (
+            "bulk",
+            nr_pages,
+            gfp,
+        )
+        pages = operation.expected if operation is not None and same_call else None
+        if isinstance(pages, list) and len(pages) < nr_pages:
             pages.append(pfn)
             return
         if operation is not None and operation.kind == "alloc" and self.held.get(pfn) == place:

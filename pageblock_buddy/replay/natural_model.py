@@ -14,15 +14,17 @@ from pageblock_buddy.machine.cpu import Context
 from pageblock_buddy.machine.tracepoints import EventLog
 from pageblock_buddy.mm.kernel import Kernel, page_zone
 from pageblock_buddy.mm.mmzone import Zone
-from pageblock_buddy.mm.page import PG_ALLOCATED, PG_NONE
+from pageblock_buddy.mm.page import PG_ALLOCATED, PG_COMPOUND, PG_NONE
 from pageblock_buddy.replay.result import Operation
 
 
 class NaturalModel:
     """Performs operations of a natural run on a model."""
 
-    def __init__(self, k: Kernel) -> None:
+    def __init__(self, k: Kernel, splits: dict[int, None]) -> None:
         self.k = k
+        #: indices of the frees that showed that an allocation had been split
+        self.splits = splits
         self.log = EventLog()
         k.trace = self.log
 
@@ -68,13 +70,28 @@ class NaturalModel:
         return None
 
     def _adopt(self, operation: Operation) -> None:
-        """A page that was allocated before the recording began becomes an allocation of the order it is freed with."""
+        """Make what is freed an allocation of just that order.
+
+        A page from before the recording is unknown until it is freed.  An allocation may have been split without an
+        event (split_page(), a large folio): then it is forgotten, and its parts are such unknown pages.
+        """
         k, pfn, order = self.k, operation.pfn, operation.order
         if not 0 <= order <= k.config.max_page_order or pfn < 0 or pfn % (1 << order):
             raise CallerError(f"pfn {pfn} is not the first page of a block of order {order}")
-        page_zone(k, pfn + (1 << order) - 1)
-        if k.mem_map[pfn] == PG_NONE and free.covering_block(k, pfn) is None:
-            k.mem_map[pfn] = PG_ALLOCATED | order
+        end = pfn + (1 << order)
+        page_zone(k, end - 1)
+        if k.mem_map[pfn] & ~PG_COMPOUND == PG_ALLOCATED | order:
+            return
+        around = free.covering_block(k, pfn)
+        known = [page for page in range(pfn, end) if k.mem_map[page] != PG_NONE]
+        if around is not None:
+            known.append(around[0])
+        if not all(k.mem_map[page] & PG_ALLOCATED for page in known):
+            return  # part of it is free: the double free is found when it is prepared
+        for page in known:
+            k.mem_map[page] = PG_NONE
+            self.splits[operation.index] = None
+        k.mem_map[pfn] = PG_ALLOCATED | order
 
     def _commit(self, operation: Operation) -> None:
         """The second phase of free_unref_folios() for one folio."""
@@ -97,12 +114,9 @@ class NaturalModel:
             case "drain_all_pages":
                 drain.drain_all_pages(k)
             case _:
-                # decay_pcp_high and drain_zone_pages name their zone by its index alone
                 entry = k.calls.decay_pcp_high if operation.name == "decay_pcp_high" else k.calls.drain_zone_pages
-                for zone in k.zones:
-                    if zone.idx == operation.order:
-                        entry(k, zone, zone.per_cpu_pageset[operation.cpu])
-                        break
+                zone = k.zones[operation.ref]
+                entry(k, zone, zone.per_cpu_pageset[operation.cpu])
         # The call's own event is what the operation was made from.
         self.log.events = [event for event in self.log.events if event[0] != "call"]
 

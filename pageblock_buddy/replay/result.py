@@ -19,6 +19,7 @@ RESYNC_CAUSES = {
 INFERRED_INPUTS = {
     "order": "operations that took effect in another order than they were logged in",
     "preferred-node": "requests for another node than their CPU's",
+    "split": "allocations that were split before they were freed",
 }
 
 
@@ -42,6 +43,7 @@ class Operation:
     ref: int = -1
     nr_pages: int = 0
     name: str = ""
+    migratetype: int = -1
     in_irq: bool = False
     idle: bool = False
     expected: int | list[int] | None = None

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Cuts a scripted recording down to its first operations, so that a test replays it in a moment.
+"""Cuts a recording down to its first operations, so that a test replays it in a moment.
 
-The cut ends with the first snapshot behind the operations asked for, and is a whole recording again: its meta line
-says how many operations and events are left.
+A scripted one is cut at the first snapshot behind the operations asked for.  A natural one has no snapshot
+to be cut at: its new end is the state of the model, which has agreed with every event up to there.  Either cut is
+a whole recording again: its meta line says how many operations and events are left.
 
     python -m tests.recording.cut FROM TO OPERATIONS
 """
@@ -14,6 +15,13 @@ import json
 import sys
 from pathlib import Path
 from typing import Any, Final
+
+from pageblock_buddy.errors import InputError
+from pageblock_buddy.recording.reader import RecordingReader
+from pageblock_buddy.replay.driver import find_cpu_nodes
+from pageblock_buddy.replay.natural import NaturalReplay
+from pageblock_buddy.snapshot import zone_to_dict
+from pageblock_buddy.variants import VARIANTS
 
 RECORDINGS: Final = Path(__file__).parent.parent / "recordings"
 
@@ -45,6 +53,27 @@ def cut(lines: list[str], operations: int, **meta: Any) -> list[str]:
                 counts = {"nops": snapshot["op"] + 1, "ne": snapshot["nev"], "nev": snapshot["nev"]}
                 return [json.dumps(json.loads(lines[0]) | counts | meta), *lines[1 : place + 1]]
     raise ValueError(f"no snapshot behind operation {operations}")
+
+
+def cut_natural(path: Path, to: Path, events: int) -> Path:
+    """About the first ``events``, which must agree without any cause, and the model's state behind them."""
+    lines = read_lines(path)
+    snapshot = json.loads(lines[1]) | {"op": 1}
+    while True:
+        snapshot["nev"] = events
+        meta = json.dumps(json.loads(lines[0]) | {"ne": events, "nev": events})
+        write_lines(to, [meta, *lines[1 : events + 2], json.dumps(snapshot)])
+        with RecordingReader(to) as reader:
+            try:
+                replay = NaturalReplay(reader, VARIANTS["linux-6.12"], find_cpu_nodes(to, None))
+            except InputError:  # an operation has not ended yet
+                events += 40
+                continue
+        for _ in replay.operations:
+            assert replay._perform_next() is None
+        k = replay.model.k
+        snapshot["zones"] = [zone_to_dict(k, zone) for zone in k.zones]
+        return write_lines(to, [meta, *lines[1 : events + 2], json.dumps(snapshot)])
 
 
 if __name__ == "__main__":

@@ -20,8 +20,14 @@ from pageblock_buddy.variants import DEFAULT_VARIANT, VARIANTS
 from tests.helpers import config, fill
 from tests.recording.cut import write_lines
 
-#: two CPUs, 64 pages in 8 blocks, everything free and movable, limits of Config.small()
-DRAWING = "order 4: M[0 16 32 48]\nblocks: MMMMMMMM"
+
+def all_free(pages: int) -> str:
+    """The drawing of a zone in which everything is free and movable."""
+    return f"order 4: M[{' '.join(map(str, range(0, pages, 16)))}]\nblocks: {'M' * (pages // 8)}"
+
+
+#: two CPUs, 64 pages in 8 blocks, limits of Config.small()
+DRAWING = all_free(64)
 
 
 def meta_line(**fields: Any) -> dict[str, Any]:

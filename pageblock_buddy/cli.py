@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         required=True,
         metavar="OP",
-        help="operation number, from 0: as in mismatch reports; in a natural recording the number of an event",
+        help="operation number, from 0, as in mismatch reports; snapshots count too, in a natural recording every event",
     )
     why.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
@@ -138,6 +138,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"operation": operation.describe(), **explain(stopped.perform).to_dict()}))
         return EXIT_GOOD
+    if operation.index != arguments.at:
+        print(f"{arguments.at} is part of operation {operation.index}:")
     print(f"operation {operation.index}, line {operation.lineno}: {operation.describe()}")
     print("\n".join(["state before it:", *state_lines(stopped.kernel, operation.cpu), "rule by rule:"]))
     print("\n".join(explanation_lines(stopped)))

@@ -118,14 +118,14 @@ class InputError(PageblockBuddyError):
 
     code = "bad-input"
     fault = "input"
-    hint = "check the file; nothing was written"
+    hint = "check the input; nothing was changed"
 
 
 class UnknownVariant(InputError):
     """No variant of this name, or none for the kernel of a recording."""
 
     code = "unknown-variant"
-    hint = "choose one of the variants that the message names with --variant"
+    hint = "choose one of the variants that the message names"
 
 
 class MissingExtra(PageblockBuddyError):

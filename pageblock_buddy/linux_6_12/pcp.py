@@ -75,7 +75,7 @@ def clamp(value: int, low: int, high: int) -> int:
     Status:  source
     """
     if value >= high:
-        return high  # LPA-8.3.11
+        return high
     return low if value <= low else value
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Replay of a natural run: everything is compared, and three causes may bring it back into step.
 
-Changes that leave no event (recordings' README, note 5) *resynchronise*:
+Changes that leave no event (docs/decisions/D-04.md) *resynchronise*:
 
 - an idle CPU folds its free_diff into the counter;
 - an interrupt frees or allocates while its own CPU holds pcp->lock: the trylock fails, and
@@ -304,7 +304,10 @@ class NaturalReplay:
         if cause in self.causes or self._performed > self._budget:
             return False
         place = self._place(cause.index)
+        failing = self.operations[until].index
         self._rewind(self._accept(cause))
+        # Another order may put the operation that disagreed further back: it has to agree there.
+        until = max(until, self._place(failing))
         while self._at <= until:
             if self._perform_next() is not None:
                 self._withdraw(cause, place)

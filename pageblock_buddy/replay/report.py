@@ -14,6 +14,7 @@ from pageblock_buddy.replay.at import Stopped
 from pageblock_buddy.replay.result import INFERRED_INPUTS, RESYNC_CAUSES, Mismatch, ReplayResult
 
 _SHOWN = 8
+_WHERE = {"refused": "  the model refuses the operation"}
 
 
 def result_lines(result: ReplayResult) -> list[str]:
@@ -31,7 +32,7 @@ def mismatch_lines(result: ReplayResult, mismatch: Mismatch) -> list[str]:
     """One mismatch: where, what was expected and what the model did."""
     return [
         f"{result.recording}: line {mismatch.lineno}, operation {mismatch.index}: {mismatch.operation}",
-        f"  differs in {mismatch.path}",
+        _WHERE.get(mismatch.path, f"  differs in {mismatch.path}") + " (expected: the kernel; got: the model)",
         f"  expected {_shown(mismatch.expected)}",
         f"  got      {_shown(mismatch.got)}",
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pageblock_buddy.machine.tracepoints import Event
 
-#: Why a natural run may be brought back into step (recordings' README, note 5).
+#: Why a natural run may be brought back into step (docs/decisions/D-04.md).
 RESYNC_CAUSES = {
     "idle-fold": "free_diff folded by an idle CPU",
     "lost-trylock": "PCP trylock lost to an interrupt",

@@ -208,6 +208,7 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
         os.seteuid(me)
 
 
+@pytest.mark.ci
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     """A recording of many operations that agree takes no more memory than a short one."""
     records = scripted()

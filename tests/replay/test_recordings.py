@@ -78,6 +78,7 @@ def test_the_start_of_the_natural_ones(tmp_path: Path, name: str) -> None:
     assert not any(result.resyncs.values())
 
 
+@pytest.mark.ci
 def test_one_whole_recording() -> None:
     path = recording("128M-1cpu-edge-s2")
     result = replay_recording(path)

@@ -75,6 +75,7 @@ def test_distances() -> None:
     assert not replay_recording(path).mismatches
 
 
+@pytest.mark.ci
 def test_without_the_distances_it_is_another_machine(tmp_path: Path) -> None:
     lines = read_lines(recording("numa4-dist-cut"))
     meta = json.loads(lines[0])

@@ -80,7 +80,6 @@ def aims(results: Json) -> list[Json]:
             _projected(longest) < MAX_REPLAY_S,
         ),
         _flat(results, ALIKE, "machines that differ in size alone"),
-        _flat(results, "", "machines as the kernel would set them up"),
     ]
 
 

@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         required=True,
         metavar="OP",
-        help="operation number, from 0, as in mismatch reports; snapshots count too, in a natural recording every event",
+        help="operation number, from 0, as in mismatch reports; snapshots and (in natural runs) events count",
     )
     why.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 

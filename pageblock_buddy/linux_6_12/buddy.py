@@ -15,7 +15,7 @@ from __future__ import annotations
 from pageblock_buddy import gfp
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import Zone
-from pageblock_buddy.mm.page import PG_BUDDY, PG_NONE
+from pageblock_buddy.mm.page import PG_BUDDY, PG_NONE, PG_ORDER_MASK
 from pageblock_buddy.mm.pageblock import pageblock_start_pfn
 from pageblock_buddy.mm.vmstat import mod_zone_free_pages
 
@@ -274,7 +274,7 @@ def free_blocks_of_pageblock(k: Kernel, start_pfn: int) -> list[tuple[int, int]]
     while pfn < end:
         state = mem_map[pfn]
         if state & PG_BUDDY:
-            order = state & 0x0F
+            order = state & PG_ORDER_MASK
             blocks.append((pfn, order))
             pfn += 1 << order
         else:

@@ -23,6 +23,7 @@ from pageblock_buddy.linux_6_12.buddy import (
     free_blocks_of_pageblock,
     page_del_and_expand,
 )
+from pageblock_buddy.linux_6_12.watermark import mult_frac
 from pageblock_buddy.mm.alloc_context import RMQUEUE_CLAIM, RMQUEUE_CMA, RMQUEUE_NORMAL, RMQUEUE_STEAL, RmqueueMode
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import FreeArea, Zone
@@ -53,8 +54,7 @@ def boost_watermark(k: Kernel, zone: Zone) -> bool:
         return False  # LPA-11.3.1
     if k.block_pages * 4 > zone.managed_pages:
         return False  # LPA-11.3.1
-    high = zone.watermark[gfp.WMARK_HIGH]
-    max_boost = high // 10000 * factor + high % 10000 * factor // 10000
+    max_boost = mult_frac(zone.watermark[gfp.WMARK_HIGH], factor, 10000)
     if not max_boost:
         return False  # LPA-11.3.1
     max_boost = max(k.block_pages, max_boost)  # LPA-11.3.3

@@ -20,7 +20,7 @@ from pageblock_buddy.linux_6_12.buddy import (
 from pageblock_buddy.linux_6_12.free import covering_block
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import Zone
-from pageblock_buddy.mm.page import PG_BUDDY
+from pageblock_buddy.mm.page import PG_BUDDY, PG_ORDER_MASK
 from pageblock_buddy.mm.pageblock import pageblock_start_pfn
 
 
@@ -81,7 +81,7 @@ def unset_migratetype_isolate(k: Kernel, zone: Zone, pfn: int, mt: int) -> None:
 
 def _unset_locked(k: Kernel, zone: Zone, start: int, mt: int) -> None:
     state = k.mem_map[start]
-    order = state & 0x0F
+    order = state & PG_ORDER_MASK
     if state & PG_BUDDY and k.pageblock_order <= order < k.config.max_page_order:
         buddy = start ^ (1 << order)
         if page_is_buddy(k, zone, buddy, order):

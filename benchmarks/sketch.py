@@ -99,7 +99,7 @@ def alloc_page(k: Kernel, gfp: int) -> int | None:
     # __rmqueue_pcplist()
     if not entries:
         batch = k.calls.nr_pcp_alloc(k, pcp, zone, 0)
-        taken = k.calls.rmqueue_bulk(k, zone, 0, batch, pcp_list, mt, alloc_flags)
+        taken = k.calls.rmqueue_bulk(k, zone, 0, batch, pcp, mt, alloc_flags)
         pcp.count += taken
         if not taken:
             lock.owner = None

@@ -263,12 +263,7 @@ def _load_pcp(k: Kernel, zone: Zone, cpu: int, entry: JsonObject, where: str) ->
 
 def pcp_list_orders(k: Kernel) -> list[int]:
     """The order of each per-CPU list."""
-    orders = [0] * k.nr_pcp_lists
-    for order in range(k.config.max_page_order + 1):
-        if k.calls.pcp_allowed_order(k, order):
-            for mt in range(gfp.MIGRATE_PCPTYPES):
-                orders[k.calls.order_to_pindex(k, mt, order)] = order
-    return orders
+    return [k.calls.pindex_to_order(k, pindex) for pindex in range(k.nr_pcp_lists)]
 
 
 def _place(k: Kernel, zone: Zone, pfn: object, order: int, kind: int, where: str) -> None:

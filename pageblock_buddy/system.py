@@ -14,7 +14,7 @@ from pageblock_buddy import gfp as g
 from pageblock_buddy import invariants, snapshot
 from pageblock_buddy.config import Config
 from pageblock_buddy.errors import BadArgument, InputError, ModelBug
-from pageblock_buddy.linux_6_12 import alloc, drain, free, isolation
+from pageblock_buddy.linux_6_12 import alloc, drain, free
 from pageblock_buddy.linux_6_12.boot import boot
 from pageblock_buddy.machine.cpu import Context
 from pageblock_buddy.machine.tracepoints import Tracer
@@ -229,7 +229,7 @@ class System:
 
     def drain_all_pages(self) -> None:
         """Empty every CPU's lists of all zones.  Source: drain_all_pages()."""
-        drain.drain_all_pages(self.kernel)
+        self.kernel.calls.drain_all_pages(self.kernel, None)
         self._done()
 
     def refresh_vm_stats(self, *, pagesets: bool = False) -> None:
@@ -259,7 +259,7 @@ class System:
         Source: set_migratetype_isolate(), mm/page_isolation.c.
         """
         self._check_block(pfn, 0)
-        done = isolation.set_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn)
+        done = self.kernel.calls.set_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn)
         self._done()
         return done
 
@@ -271,7 +271,7 @@ class System:
         self._check_block(pfn, 0)
         if not 0 <= migratetype < snapshot.migrate_types(self.kernel) or migratetype == g.MIGRATE_ISOLATE:
             raise BadArgument(f"a pageblock cannot get type {migratetype}", migratetype=migratetype)
-        isolation.unset_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn, migratetype)
+        self.kernel.calls.unset_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn, migratetype)
         self._done()
 
     def lru_add(self, pfn: int, order: int = 0) -> None:

@@ -28,6 +28,9 @@ MIRRORED = tuple(f"{directory}/" for directory in ("mm", *sorted(p.parent.name f
 #: Entry points of the kernel's other parts, which no mirrored function calls: who calls them here instead.
 CALLED_FROM_ABOVE = {
     "unreserve_highatomic_pageblock": ("system.py",),  # reclaim, which is not modelled
+    "drain_all_pages": ("system.py",),  # reclaim, compaction
+    "set_migratetype_isolate": ("system.py",),  # memory offlining, contiguous allocation
+    "unset_migratetype_isolate": ("system.py",),
 }
 NODE_PAGES = 2048
 
@@ -87,6 +90,8 @@ def load(system: System) -> None:
             system.refresh_vm_stats(pagesets=True)
     system.drain_local_pages()
     system.drain_all_pages()
+    assert system.isolate_pageblock(0)
+    system.unisolate_pageblock(0)
     system.validate()
 
 

@@ -61,7 +61,7 @@ def test_allocation_with_refill() -> None:
         *("8.1.3", "8.2.1", "8.2.2", "8.2.4", "8.1.2"),  # may be on a list; trylock; halve; which list
         "8.2.5",  # empty: refill
         *("8.3.1", "8.3.3", "8.3.5", "8.3.6", "8.3.7", "8.3.8"),  # how many
-        "8.2.5",  # under one hold of zone->lock
+        *("8.1.2", "8.2.5"),  # the list again, as C passes it; under one hold of zone->lock
         *("8.1.3", "8.2.6"),  # the tracepoint asks whether the order may be on a list; to the tail
         *("8.1.3", "8.2.6"),
         *("8.1.5", "8.2.7", "8.2.8", "8.2.9"),  # count; take the head; PGALLOC

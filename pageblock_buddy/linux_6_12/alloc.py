@@ -37,7 +37,7 @@ def _rmqueue_pcplist(
     """
     if pcp_list.list_empty():
         batch = k.calls.nr_pcp_alloc(k, pcp, zone, order)  # LPA-8.2.5
-        taken = k.calls.rmqueue_bulk(k, zone, order, batch, pcp_list, mt, alloc_flags)
+        taken = k.calls.rmqueue_bulk(k, zone, order, batch, pcp, mt, alloc_flags)
         pcp.count += taken << order  # LPA-8.1.5, LPA-8.2.7
         if not taken:
             return None  # LPA-8.2.7
@@ -112,7 +112,7 @@ def rmqueue(k: Kernel, zone: Zone, order: int, gfp: int, alloc_flags: int, mt: i
     if k.calls.pcp_allowed_order(k, order):
         pfn = k.calls.rmqueue_pcplist(k, zone, order, mt, alloc_flags)  # LPA-9.2.7
     if pfn is None:
-        pfn = rmqueue_buddy(k, zone, order, alloc_flags, mt)  # LPA-9.2.7
+        pfn = k.calls.rmqueue_buddy(k, zone, order, alloc_flags, mt)  # LPA-9.2.7
     if alloc_flags & g.ALLOC_KSWAPD and zone.flags & g.ZONE_BOOSTED_WATERMARK:
         zone.flags &= ~g.ZONE_BOOSTED_WATERMARK  # LPA-9.2.9
         wakeup_kswapd(k, zone, 0, 0, zone.idx)
@@ -287,7 +287,7 @@ def _alloc_pages_slowpath(k: Kernel, gfp: int, order: int, ac: AllocContext) -> 
     Status:  source up to the point where reclaim would start; decision D-06
     Locks:   tries pcp.lock; takes zone.lock
     """
-    alloc_flags = gfp_to_alloc_flags(k, gfp, order)  # LPA-9.3.6
+    alloc_flags = k.calls.gfp_to_alloc_flags(k, gfp, order)  # LPA-9.3.6
     if alloc_flags & g.ALLOC_KSWAPD:
         wake_all_kswapds(k, order, gfp, ac)
     pfn = k.calls.get_page_from_freelist(k, gfp, order, alloc_flags, ac)  # LPA-9.3.5
@@ -315,10 +315,10 @@ def _alloc_pages(k: Kernel, gfp: int, order: int, preferred_nid: int) -> int | N
     pfn = None
     if ac.zonelist:
         alloc_flags = gfp_to_alloc_flags_cma(k, gfp, g.ALLOC_WMARK_LOW)  # LPA-9.1.1
-        alloc_flags |= alloc_flags_nofragment(k, ac.zonelist[0], gfp)
+        alloc_flags |= k.calls.alloc_flags_nofragment(k, ac.zonelist[0], gfp)
         pfn = k.calls.get_page_from_freelist(k, gfp, order, alloc_flags, ac)
         if pfn is None:
-            pfn = _alloc_pages_slowpath(k, gfp, order, ac)
+            pfn = k.calls._alloc_pages_slowpath(k, gfp, order, ac)
     if k.trace is not None:
         k.trace.mm_page_alloc(k.machine.cpu, pfn, order, gfp, ac.migratetype)  # LPA-15.1.1
     return pfn

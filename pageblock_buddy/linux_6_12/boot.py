@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from pageblock_buddy import gfp
 from pageblock_buddy.config import ZoneConfig
-from pageblock_buddy.linux_6_12.buddy import _add_to_free_list, account_freepages, split_large_buddy
+from pageblock_buddy.linux_6_12.buddy import account_freepages, split_large_buddy
 from pageblock_buddy.linux_6_12.watermark import init_per_zone_wmark_min
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import Zone
@@ -79,7 +79,7 @@ def _free_pages_core(k: Kernel, zone: Zone, pfn: int, order: int) -> None:
     types = k.pageblock_flags[pfn >> k.pageblock_order : (pfn + (1 << order)) >> k.pageblock_order]
     if order == k.config.max_page_order and types.count(types[:1]) == len(types):
         account_freepages(k, zone, 1 << order, types[0])
-        _add_to_free_list(k, pfn, zone, order, types[0], True)  # LPA-4.3.8, LPA-12.0.4
+        k.calls._add_to_free_list(k, pfn, zone, order, types[0], True)  # LPA-4.3.8, LPA-12.0.4
     else:
         split_large_buddy(k, zone, pfn, order, gfp.FPI_TO_TAIL)  # LPA-4.3.8, LPA-12.0.4
     zone.lock.unlock()

@@ -75,7 +75,7 @@ def del_page_from_free_list(k: Kernel, pfn: int, zone: Zone, order: int, mt: int
     Status:  source
     Locks:   holds zone.lock
     """
-    _del_page_from_free_list(k, pfn, zone, order, mt)
+    k.calls._del_page_from_free_list(k, pfn, zone, order, mt)
     account_freepages(k, zone, -(1 << order), mt)
 
 
@@ -156,7 +156,7 @@ def _free_one_page(k: Kernel, pfn: int, zone: Zone, order: int, mt: int, fpi_fla
             # LPA-4.0.6
             if buddy_mt != mt and not (gfp.is_migrate_mergeable(mt) and gfp.is_migrate_mergeable(buddy_mt)):
                 break
-        _del_page_from_free_list(k, buddy_pfn, zone, order, buddy_mt)  # LPA-4.0.7
+        k.calls._del_page_from_free_list(k, buddy_pfn, zone, order, buddy_mt)  # LPA-4.0.7
         if buddy_mt != mt:
             # The whole merged block takes the type of the page that is freed.
             change_pageblock_range(k, buddy_pfn, order, mt)  # LPA-4.0.8
@@ -166,7 +166,7 @@ def _free_one_page(k: Kernel, pfn: int, zone: Zone, order: int, mt: int, fpi_fla
         to_tail = True  # LPA-4.0.12
     else:
         to_tail = buddy_merge_likely(k, zone, pfn, order)  # LPA-4.0.14
-    _add_to_free_list(k, pfn, zone, order, mt, to_tail)  # LPA-4.0.11, LPA-4.0.15
+    k.calls._add_to_free_list(k, pfn, zone, order, mt, to_tail)  # LPA-4.0.11, LPA-4.0.15
 
 
 def split_large_buddy(k: Kernel, zone: Zone, pfn: int, order: int, fpi_flags: int) -> None:
@@ -213,7 +213,7 @@ def expand(k: Kernel, zone: Zone, pfn: int, low: int, high: int, mt: int) -> int
     nr_added = (1 << high) - (1 << low)
     while high > low:
         high -= 1
-        _add_to_free_list(k, pfn + (1 << high), zone, high, mt, False)  # LPA-5.0.3
+        k.calls._add_to_free_list(k, pfn + (1 << high), zone, high, mt, False)  # LPA-5.0.3
     return nr_added
 
 
@@ -224,7 +224,7 @@ def page_del_and_expand(k: Kernel, zone: Zone, pfn: int, low: int, high: int, mt
     Status:  source
     Locks:   holds zone.lock
     """
-    _del_page_from_free_list(k, pfn, zone, high, mt)
+    k.calls._del_page_from_free_list(k, pfn, zone, high, mt)
     nr_added = expand(k, zone, pfn, low, high, mt)
     # one change of the counter: what left minus what came back
     account_freepages(k, zone, nr_added - (1 << high), mt)  # LPA-5.0.5, LPA-14.0.6

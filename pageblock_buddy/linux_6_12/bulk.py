@@ -7,18 +7,17 @@ Kernel: mm/page_alloc.c (6.12.117)
 from __future__ import annotations
 
 from pageblock_buddy.gfp import FPI_NONE
-from pageblock_buddy.linux_6_12.pcp import pindex_to_order
-from pageblock_buddy.machine.lists import ListHead
 from pageblock_buddy.mm.alloc_context import RmqueueMode
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
 from pageblock_buddy.mm.page import PG_NONE, PG_PCP
 
 
-def rmqueue_bulk(k: Kernel, zone: Zone, order: int, count: int, pcp_list: ListHead, mt: int, alloc_flags: int) -> int:
-    """Take up to ``count`` blocks from the zone and append them to a per-CPU list.
+def rmqueue_bulk(k: Kernel, zone: Zone, order: int, count: int, pcp: PerCpuPages, mt: int, alloc_flags: int) -> int:
+    """Take up to ``count`` blocks from the zone and append them to their per-CPU list.
 
-    Returns the blocks taken.
+    Returns the blocks taken, which the caller counts.  (C passes the list; variants that fill several lists want the
+    pageset.)
 
     Kernel:  rmqueue_bulk(), mm/page_alloc.c; LPA-8.2
     Status:  source
@@ -29,6 +28,7 @@ def rmqueue_bulk(k: Kernel, zone: Zone, order: int, count: int, pcp_list: ListHe
     Errors:  none; 0 means the zone had nothing to give
     """
     mode = RmqueueMode()  # LPA-6.1.1
+    pcp_list = pcp.lists[k.calls.order_to_pindex(k, mt, order)]
     taken = 0
     zone.lock.lock()  # LPA-8.2.5, LPA-16.0.6
     while taken < count:
@@ -65,7 +65,7 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
         while lists[pindex].list_empty():
             pindex = (pindex + 1) % len(lists)
         pcp_list = lists[pindex]
-        order = pindex_to_order(k, pindex)
+        order = k.calls.pindex_to_order(k, pindex)
         while count > 0 and not pcp_list.list_empty():  # LPA-8.5.7
             pfn = pcp_list.pop_last()  # LPA-8.5.3
             k.mem_map[pfn] = PG_NONE

@@ -75,11 +75,15 @@ def raise_bad_free(k: Kernel, pfn: int, order: int) -> None:
 # --- to the per-CPU lists ----------------------------------------------------------------------
 
 
-def free_frozen_page_commit(k: Kernel, zone: Zone, pcp: PerCpuPages, pfn: int, mt: int, order: int) -> None:
+def free_frozen_page_commit(
+    k: Kernel, zone: Zone, pcp: PerCpuPages, pfn: int, mt: int, order: int, fpi_flags: int
+) -> bool:
     """Put a block on a per-CPU list, and flush the lists if they hold too much.
 
+    True: pcp->lock is still held, which in 6.12 it always is.
+
     Kernel:  free_unref_page_commit(), mm/page_alloc.c (free_frozen_page_commit() from 6.14 on); LPA-8.4
-    Status:  source
+    Status:  source; decision D-09 (6.12 has no fpi_flags here and returns nothing)
     Locks:   holds pcp.lock; takes zone.lock
     Points:  zone.lock lock, unlock
     """
@@ -108,13 +112,14 @@ def free_frozen_page_commit(k: Kernel, zone: Zone, pcp: PerCpuPages, pfn: int, m
         pcp.free_count += 1 << order  # LPA-8.4.14
     high = nr_pcp_high(k, pcp, zone, free_high)
     if pcp.count < high:  # LPA-8.4.16
-        return
+        return True
     # LPA-8.4.26, LPA-8.5.9
     k.calls.free_pcppages_bulk(k, zone, nr_pcp_free(k, pcp, batch, high, free_high), pcp, pindex)
     if zone.flags & gfp.ZONE_BELOW_HIGH:
         mark = wmark_pages(zone, gfp.WMARK_HIGH)
         if zone_watermark_ok(k, zone, 0, mark, gfp.ZONE_MOVABLE, 0):
             zone.flags &= ~gfp.ZONE_BELOW_HIGH  # LPA-8.4.17, LPA-11.4.2
+    return True
 
 
 def _free_pages_ok(k: Kernel, pfn: int, order: int, fpi_flags: int) -> None:
@@ -128,33 +133,33 @@ def _free_pages_ok(k: Kernel, pfn: int, order: int, fpi_flags: int) -> None:
     k.calls.free_one_page(k, page_zone(k, pfn), pfn, order, fpi_flags)  # LPA-4.3.7
 
 
-def _free_frozen_pages(k: Kernel, pfn: int, order: int) -> None:
+def _free_frozen_pages(k: Kernel, pfn: int, order: int, fpi_flags: int) -> None:
     """Free a block whose last reference is gone.
 
     Kernel:  free_unref_page(), mm/page_alloc.c (__free_frozen_pages() from 6.14 on); LPA-8.4
-    Status:  source
+    Status:  source; decision D-09 (6.12 has no fpi_flags here)
     Locks:   tries pcp.lock; takes zone.lock
     Points:  pcp.lock trylock, unlock; zone.lock lock, unlock
     Errors:  BadFree, DoubleFree, OrderMismatch
     """
     if not k.calls.pcp_allowed_order(k, order):
-        _free_pages_ok(k, pfn, order, FPI_NONE)  # LPA-8.4.1
+        _free_pages_ok(k, pfn, order, fpi_flags)  # LPA-8.4.1
         return
     free_pages_prepare(k, pfn, order)
     zone = page_zone(k, pfn)
     mt = k.calls.get_pageblock_migratetype(k, pfn)  # LPA-8.4.3, LPA-16.0.13
     if mt >= gfp.MIGRATE_PCPTYPES:
         if mt == gfp.MIGRATE_ISOLATE:
-            k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)  # LPA-8.4.4
+            k.calls.free_one_page(k, zone, pfn, order, fpi_flags)  # LPA-8.4.4
             return
         # The drain reads the block's type again, so the page still comes back to its own lists.
         mt = gfp.MIGRATE_MOVABLE  # LPA-8.4.5
     pcp = zone.per_cpu_pageset[k.machine.cpu]  # LPA-8.4.7
     if pcp.lock.trylock():  # LPA-8.4.6, LPA-16.0.2
-        k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order)  # LPA-16.0.8
+        k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order, fpi_flags)  # LPA-16.0.8
         pcp.lock.unlock()
     else:
-        k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)  # LPA-8.4.6, LPA-16.0.3
+        k.calls.free_one_page(k, zone, pfn, order, fpi_flags)  # LPA-8.4.6, LPA-16.0.3
 
 
 def free_unref_folios(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
@@ -195,7 +200,7 @@ def free_unref_folios(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
             mt = gfp.MIGRATE_MOVABLE  # LPA-8.4.5
         if k.trace is not None:
             k.trace.mm_page_free_batched(k.machine.cpu, pfn)  # LPA-15.1.3
-        k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order)  # LPA-10.0.9, LPA-16.0.8
+        k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order, FPI_NONE)  # LPA-10.0.9, LPA-16.0.8
     if pcp is not None:
         pcp.lock.unlock()
 
@@ -248,14 +253,14 @@ def _free_pages(k: Kernel, pfn: int, order: int) -> None:
     check_allocation(k, pfn, order)
     state = k.mem_map[pfn]
     if _put_page_testzero(k, pfn):
-        k.calls._free_frozen_pages(k, pfn, order)  # LPA-10.0.1
+        k.calls._free_frozen_pages(k, pfn, order, FPI_NONE)  # LPA-10.0.1
         return
     if state & PG_COMPOUND:
         return  # LPA-10.0.3
     k.mem_map[pfn] = PG_ALLOCATED  # LPA-10.0.2
     for part in range(order - 1, -1, -1):
         k.mem_map[pfn + (1 << part)] = PG_ALLOCATED | part
-        k.calls._free_frozen_pages(k, pfn + (1 << part), part)
+        k.calls._free_frozen_pages(k, pfn + (1 << part), part, FPI_NONE)
 
 
 def folios_put(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:

@@ -25,11 +25,15 @@ class Calls:
     # pageblock types
     get_pageblock_migratetype: Callable[[Kernel, int], int]  # 7.0: isolation bit
     set_pageblock_migratetype: Callable[[Kernel, int, int], None]  # 7.0: isolation bit
+    # free-list primitives
+    _add_to_free_list: Callable[[Kernel, int, Zone, int, int, bool], None]  # rfc policy: a counter per pageblock
+    _del_page_from_free_list: Callable[[Kernel, int, Zone, int, int], None]  # rfc policy: the same
     # buddy
     _free_one_page: Callable[[Kernel, int, Zone, int, int, int], None]  # 6.1: types on merge
     free_one_page: Callable[[Kernel, Zone, int, int, int], None]  # 6.1: whole order; 7.0: deferred llist
     _rmqueue_smallest: Callable[[Kernel, Zone, int, int], int | None]  # 6.1: accounting
     _rmqueue: Callable[[Kernel, Zone, int, int, int, RmqueueMode], int | None]  # 6.1: fallback
+    rmqueue_buddy: Callable[[Kernel, Zone, int, int, int], int | None]  # 7.0: trylock
     # highatomic
     reserve_highatomic_pageblock: Callable[[Kernel, int, int, Zone], None]  # 6.1
     unreserve_highatomic_pageblock: Callable[[Kernel, AllocContext, bool], bool]  # 6.1
@@ -38,18 +42,26 @@ class Calls:
     nr_pcp_lists: Callable[[Kernel], int]  # rfc: a list for every order
     pcp_allowed_order: Callable[[Kernel, int], bool]  # rfc
     order_to_pindex: Callable[[Kernel, int, int], int]  # rfc
+    pindex_to_order: Callable[[Kernel, int], int]  # rfc
     nr_pcp_alloc: Callable[[Kernel, PerCpuPages, Zone, int], int]  # 6.1
     rmqueue_pcplist: Callable[[Kernel, Zone, int, int, int], int | None]  # 6.1: free_factor; rfc: splitting
     _rmqueue_pcplist: Callable[[Kernel, Zone, int, int, int, PerCpuPages, ListHead], int | None]  # rfc
-    rmqueue_bulk: Callable[[Kernel, Zone, int, int, ListHead, int, int], int]  # rfc: four phases
+    rmqueue_bulk: Callable[[Kernel, Zone, int, int, PerCpuPages, int, int], int]  # 7.0: trylock; rfc: four phases
     free_pcppages_bulk: Callable[[Kernel, Zone, int, PerCpuPages, int], None]  # 6.1, rfc: merge pass
-    free_frozen_page_commit: Callable[[Kernel, Zone, PerCpuPages, int, int, int], None]  # 6.1, 7.0
+    free_frozen_page_commit: Callable[[Kernel, Zone, PerCpuPages, int, int, int, int], bool]  # 6.1, 7.0
     # allocation
+    alloc_flags_nofragment: Callable[[Kernel, Zone, int], int]  # 7.0: defrag_mode
+    gfp_to_alloc_flags: Callable[[Kernel, int, int], int]  # 7.0: defrag_mode
+    _alloc_pages_slowpath: Callable[[Kernel, int, int, AllocContext], int | None]  # 7.0: second attempt
     get_page_from_freelist: Callable[[Kernel, int, int, int, AllocContext], int | None]  # 6.1, 7.0
     # free
-    _free_frozen_pages: Callable[[Kernel, int, int], None]  # rfc: owner routing
+    _free_frozen_pages: Callable[[Kernel, int, int, int], None]  # 7.0: trylock-only; rfc: owner routing
     free_unref_folios: Callable[[Kernel, Sequence[tuple[int, int]]], None]  # 6.1, rfc
     # drains
     drain_pages_zone: Callable[[Kernel, int, Zone], None]  # rfc, llist
     drain_zone_pages: Callable[[Kernel, Zone, PerCpuPages], None]  # rfc
     decay_pcp_high: Callable[[Kernel, Zone, PerCpuPages], int]  # 6.1: none
+    drain_all_pages: Callable[[Kernel, Zone | None], None]  # llist: CPUs with remote frees
+    # isolation
+    set_migratetype_isolate: Callable[[Kernel, Zone, int], bool]  # 7.0: isolation bit
+    unset_migratetype_isolate: Callable[[Kernel, Zone, int, int], None]  # 7.0: isolation bit

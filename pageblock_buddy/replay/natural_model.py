@@ -59,7 +59,7 @@ class NaturalModel:
                 return [pfn for pfn in slots if pfn is not None]
             case "free":
                 self._adopt(operation)
-                k.calls._free_frozen_pages(k, operation.pfn, operation.order)
+                k.calls._free_frozen_pages(k, operation.pfn, operation.order, g.FPI_NONE)
             case "prepare":
                 self._adopt(operation)
                 free.free_pages_prepare(k, operation.pfn, operation.order)
@@ -101,9 +101,8 @@ class NaturalModel:
         pcp = zone.per_cpu_pageset[operation.cpu]
         if not pcp.lock.trylock():
             raise CallerError("a batched free enters a per-CPU list whose lock is held")
-        k.calls.free_frozen_page_commit(
-            k, zone, pcp, operation.pfn, mt if mt < g.MIGRATE_PCPTYPES else g.MIGRATE_MOVABLE, operation.order
-        )
+        mt = mt if mt < g.MIGRATE_PCPTYPES else g.MIGRATE_MOVABLE
+        k.calls.free_frozen_page_commit(k, zone, pcp, operation.pfn, mt, operation.order, g.FPI_NONE)
         pcp.lock.unlock()
 
     def _call(self, operation: Operation) -> None:
@@ -112,7 +111,7 @@ class NaturalModel:
             case "drain_local_pages":
                 drain.drain_local_pages(k)
             case "drain_all_pages":
-                drain.drain_all_pages(k)
+                k.calls.drain_all_pages(k, None)
             case _:
                 entry = k.calls.decay_pcp_high if operation.name == "decay_pcp_high" else k.calls.drain_zone_pages
                 zone = k.zones[operation.ref]

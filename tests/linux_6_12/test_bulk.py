@@ -7,7 +7,6 @@ import pytest
 
 from pageblock_buddy import System, gfp
 from pageblock_buddy.linux_6_12 import bulk
-from pageblock_buddy.machine.lists import ListHead
 from tests.helpers import M, R, U, assert_zone, machine, pcp_of, traced
 
 
@@ -15,8 +14,7 @@ def refill(system: System, order: int, count: int, mt: int) -> int:
     """rmqueue_bulk() into CPU 0's list, counted as its caller does."""
     k, zone = system.kernel, system.zones[0]
     pcp = pcp_of(system)
-    pcp_list = pcp.lists[k.calls.order_to_pindex(k, mt, order)]
-    taken = bulk.rmqueue_bulk(k, zone, order, count, pcp_list, mt, 0)
+    taken = bulk.rmqueue_bulk(k, zone, order, count, pcp, mt, 0)
     pcp.count += taken << order
     return taken
 
@@ -157,10 +155,10 @@ def test_drain_of_nothing() -> None:
     assert system.zones[0].lock.owner is None
 
 
-def test_refill_list_is_given_by_the_caller() -> None:
+def test_refill_is_counted_by_the_caller() -> None:
     """LPA-8.2.5: rmqueue_bulk() itself does not count into a pageset (its caller does)."""
     system = machine("order 0: R[16] \n blocks: MMRMMMMM")
-    pages = ListHead()
-    assert bulk.rmqueue_bulk(system.kernel, system.zones[0], 0, 4, pages, R, gfp.ALLOC_NOFRAGMENT) == 1
-    assert pages.to_list() == [16]
-    assert pcp_of(system).count == 0
+    pcp = pcp_of(system)
+    assert bulk.rmqueue_bulk(system.kernel, system.zones[0], 0, 4, pcp, R, gfp.ALLOC_NOFRAGMENT) == 1
+    assert pcp.lists[R].to_list() == [16]
+    assert pcp.count == 0

@@ -12,10 +12,9 @@ import pytest
 from pageblock_buddy import Config, System, gfp
 from pageblock_buddy.linux_6_12 import bulk, fallback
 from pageblock_buddy.linux_6_12.fallback import NO_BLOCK, TOO_LOW
-from pageblock_buddy.machine.lists import ListHead
 from pageblock_buddy.mm.alloc_context import RMQUEUE_CMA, RMQUEUE_NORMAL, RMQUEUE_STEAL, RmqueueMode
 from pageblock_buddy.mm.page import PG_PCP
-from tests.helpers import C, H, M, R, U, assert_zone, config, fill, locked, machine, small_zone, traced
+from tests.helpers import C, H, M, R, U, assert_zone, config, fill, locked, machine, pcp_of, small_zone, traced
 
 
 def take(system: System, order: int, mt: int, alloc_flags: int = 0, mode: RmqueueMode | None = None) -> int | None:
@@ -27,12 +26,15 @@ def take(system: System, order: int, mt: int, alloc_flags: int = 0, mode: Rmqueu
 
 def take_bulk(system: System, count: int, mt: int, alloc_flags: int = 0) -> list[int]:
     """One rmqueue_bulk() of single pages; the pages are then the test's."""
-    pages = ListHead()
-    bulk.rmqueue_bulk(system.kernel, system.zones[0], 0, count, pages, mt, alloc_flags)
+    pcp_list = pcp_of(system).lists[mt]
+    assert not pcp_list
+    bulk.rmqueue_bulk(system.kernel, system.zones[0], 0, count, pcp_of(system), mt, alloc_flags)
+    pages = pcp_list.to_list()
     for pfn in pages:
         assert system.kernel.mem_map[pfn] == PG_PCP
         system.kernel.mem_map[pfn] = 0
-    return pages.to_list()
+        pcp_list.list_del(pfn)
+    return pages
 
 
 # --- who falls back to whom --------------------------------------------------------------------

@@ -93,6 +93,7 @@ ALLOC_CPUSET: Final = 0x40
 ALLOC_CMA: Final = 0x80
 ALLOC_NOFRAGMENT: Final = 0x100
 ALLOC_HIGHATOMIC: Final = 0x200
+ALLOC_TRYLOCK: Final = 0x400
 ALLOC_KSWAPD: Final = 0x800
 ALLOC_RESERVES: Final = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM  # LPA-1.0.29
 
@@ -100,6 +101,9 @@ ALLOC_RESERVES: Final = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC |
 FPI_NONE: Final = 0
 FPI_SKIP_REPORT_NOTIFY: Final = 1 << 0
 FPI_TO_TAIL: Final = 1 << 1
+FPI_TRYLOCK: Final = 1 << 2  # 7.0: no lock may be waited for
+#: Not the kernel's: carries the one read of pbd->cpu from the routing of a free to its commit (decision D-21).
+FPI_PCP_BUDDY: Final = 1 << 8
 
 # --- zone->flags bits --------------------------------------------------------------------------
 ZONE_BOOSTED_WATERMARK: Final = 1 << 0  # LPA-2.0.10

@@ -8,14 +8,23 @@ test cannot make one fail, only a mistake in the model can.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from pageblock_buddy import gfp
 from pageblock_buddy.errors import ModelBug
+from pageblock_buddy.machine.lists import ListHead
 from pageblock_buddy.mm.kernel import Kernel
-from pageblock_buddy.mm.mmzone import Zone
-from pageblock_buddy.mm.page import PG_BUDDY, PG_COMPOUND, PG_ORDER_MASK, PG_PCP
+from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
+from pageblock_buddy.mm.page import (
+    PG_ALLOCATED,
+    PG_BUDDY,
+    PG_KIND_MASK,
+    PG_LLIST,
+    PG_ORDER_MASK,
+    PG_PCP,
+    PG_PCP_BUDDY,
+)
 from pageblock_buddy.mm.vmstat import zone_free_pages_exact
 from pageblock_buddy.snapshot import pcp_list_orders
 
@@ -39,6 +48,18 @@ def _pcp_blocks(k: Kernel, zone: Zone) -> Iterator[tuple[int, int]]:
         for pindex, pcp_list in enumerate(pcp.lists):
             for pfn in pcp_list:
                 yield pfn, orders[pindex]
+
+
+def _llist_blocks(zone: Zone) -> Iterator[tuple[int, int]]:
+    """(PFN, order) of every block on the zone's and its CPUs' lock-less lists."""
+    yield from zone.trylock_free_pages.to_list()
+    for pcp in zone.per_cpu_pageset:
+        yield from pcp.free_llist.to_list()
+
+
+def _owned_lists(pcp: PerCpuPages) -> tuple[ListHead, ...]:
+    """Every list of owned blocks that a pageset has, whichever of them the variant uses."""
+    return (pcp.owned_blocks, *pcp.owned_blocks_by_type)
 
 
 def validate_free_lists(k: Kernel) -> None:
@@ -74,17 +95,18 @@ def validate_pcp_lists(k: Kernel) -> None:
             if pages != pcp.count:
                 _fail("pcp_lists", f"{zone} CPU {pcp.cpu}: count is {pcp.count}, lists hold {pages} pages")
         for pfn, order in _pcp_blocks(k, zone):
-            if k.mem_map[pfn] & ~PG_COMPOUND != PG_PCP | order:
+            if k.mem_map[pfn] not in (PG_PCP | order, PG_PCP_BUDDY | order):
                 _fail("pcp_lists", f"pfn {pfn} is on an order-{order} PCP list but marked {k.mem_map[pfn]:#x}", pfn=pfn)
 
 
 def validate_place(k: Kernel) -> None:
-    """Each page is in at most one place: a free list, one CPU's list, or one allocation.
+    """Each page is in at most one place: a free list, one CPU's list, a lock-less list, or one allocation.
 
-    Every marked block is on exactly the list that its mark says, and no two blocks overlap.
+    Every block is on exactly the list that its state says, and no two blocks overlap.
     """
     listed = {pfn for zone in k.zones for pfn, _, _ in _free_blocks(zone)}
     on_pcp = {pfn for zone in k.zones for pfn, _ in _pcp_blocks(k, zone)}
+    on_llist = {pfn for zone in k.zones for pfn, _ in _llist_blocks(zone)}
     end_of_last = 0
     for match in re.finditer(rb"[^\x00]", k.mem_map):
         pfn = match.start()
@@ -92,7 +114,8 @@ def validate_place(k: Kernel) -> None:
         if pfn < end_of_last:
             _fail("place", f"the block at pfn {pfn} overlaps the block before it", pfn=pfn)
         end_of_last = pfn + (1 << (state & PG_ORDER_MASK))
-        if bool(state & PG_BUDDY) != (pfn in listed) or bool(state & PG_PCP) != (pfn in on_pcp):
+        where = (pfn in listed, pfn in on_pcp, pfn in on_llist)
+        if where != (bool(state & PG_BUDDY), bool(state & PG_PCP), state & PG_KIND_MASK == PG_LLIST):
             _fail("place", f"pfn {pfn} is marked {state:#x} but is not where that says", pfn=pfn)
 
 
@@ -133,6 +156,62 @@ def validate_pcp_limits(k: Kernel) -> None:
                 _fail("pcp_limits", f"{zone} CPU {pcp.cpu}: alloc_factor {pcp.alloc_factor}, free {pcp.free_count}")
 
 
+def validate_marks(k: Kernel) -> None:
+    """A marked chunk (PagePCPBuddy) lies on the PCP of its pageblock's owner and inside one pageblock; RFC-11.2."""
+    orders = pcp_list_orders(k)
+    for zone in k.zones:
+        for pcp in zone.per_cpu_pageset:
+            for pindex, pcp_list in enumerate(pcp.lists):
+                for pfn in pcp_list:
+                    if k.mem_map[pfn] & PG_KIND_MASK != PG_PCP_BUDDY:
+                        continue
+                    tag = k.pageblock_cpu[pfn >> k.pageblock_order]
+                    if tag != pcp.cpu + 1:
+                        _fail(
+                            "marks", f"pfn {pfn} is marked on CPU {pcp.cpu}'s lists, its block has tag {tag}", pfn=pfn
+                        )
+                    if orders[pindex] > k.pageblock_order or pfn % (1 << orders[pindex]):
+                        _fail("marks", f"the marked chunk {pfn} of order {orders[pindex]} leaves its block", pfn=pfn)
+
+
+def validate_owned_blocks(k: Kernel) -> None:
+    """A listed pageblock is owned by that CPU, linked once, and in that zone; a block that nobody owns is unlinked."""
+    linked: dict[int, int] = {}
+    for zone in k.zones:
+        for pcp in zone.per_cpu_pageset:
+            for owned_list in _owned_lists(pcp):
+                for block_pfn in owned_list:
+                    block = block_pfn >> k.pageblock_order
+                    if block in linked:
+                        _fail("owned_blocks", f"the pageblock at pfn {block_pfn} is listed twice", pfn=block_pfn)
+                    linked[block] = pcp.cpu + 1
+                    if k.pageblock_cpu[block] != pcp.cpu + 1:
+                        tag = k.pageblock_cpu[block]
+                        _fail("owned_blocks", f"pfn {block_pfn}: listed on CPU {pcp.cpu}, tag {tag}", pfn=block_pfn)
+                    if not zone.zone_start_pfn <= block_pfn < zone.end_pfn:
+                        _fail(
+                            "owned_blocks", f"the listed pageblock at pfn {block_pfn} is not in {zone}", pfn=block_pfn
+                        )
+    for block, linkage in enumerate(k.pageblock_cpu_node):
+        if linkage != linked.get(block, 0):
+            pfn = block << k.pageblock_order
+            _fail("owned_blocks", f"pfn {pfn}: cpu_node says {linkage}, the lists {linked.get(block, 0)}", pfn=pfn)
+
+
+def validate_dead_cpus(k: Kernel) -> None:
+    """A CPU that is offline holds no page and owns no pageblock (not in the policy offline-keep); RFC-8."""
+    for cpu, online in enumerate(k.machine.online):
+        if online:
+            continue
+        for zone in k.zones:
+            pcp = zone.per_cpu_pageset[cpu]
+            if pcp.count or not pcp.free_llist.llist_empty():
+                _fail("dead_cpus", f"{zone}: CPU {cpu} is offline and holds {pcp.count} pages")
+        if cpu + 1 in k.pageblock_cpu:
+            pfn = k.pageblock_cpu.index(cpu + 1) << k.pageblock_order
+            _fail("dead_cpus", f"CPU {cpu} is offline and owns the pageblock at pfn {pfn}", pfn=pfn)
+
+
 def validate_locks(k: Kernel) -> None:
     """No lock is held between operations."""
     for zone in k.zones:
@@ -149,11 +228,37 @@ INVARIANTS: Final[dict[str, Callable[[Kernel], None]]] = {
     "merged": validate_merged,
     "counters": validate_counters,
     "pcp_limits": validate_pcp_limits,
+    "marks": validate_marks,
+    "owned_blocks": validate_owned_blocks,
+    "dead_cpus": validate_dead_cpus,
     "locks": validate_locks,
 }
 
 
-def validate(k: Kernel) -> None:
-    """Check every invariant.  ModelBug for the first that fails.  O(pages in the worst case)."""
-    for check in INVARIANTS.values():
-        check(k)
+def pages_by_place(k: Kernel) -> dict[str, int]:
+    """Base pages in each kind of place: zone lists, per-CPU lists, lock-less lists, allocations.  O(pages)."""
+    pages = {"zone": 0, "pcp": 0, "llist": 0, "allocated": 0}
+    for match in re.finditer(rb"[^\x00]", k.mem_map):
+        state = k.mem_map[match.start()]
+        if state & PG_BUDDY:
+            place = "zone"
+        elif state & PG_PCP:
+            place = "pcp"
+        else:
+            place = "allocated" if state & PG_ALLOCATED else "llist"
+        pages[place] += 1 << (state & PG_ORDER_MASK)
+    return pages
+
+
+def check_total(k: Kernel, total: int) -> None:
+    """The pages of all places add up to ``total``.  ModelBug else: a page was lost or made."""
+    pages = pages_by_place(k)
+    if sum(pages.values()) != total:
+        _fail("total", f"{total} pages are now {pages}")
+
+
+def validate(k: Kernel, *, without: Sequence[str] = ()) -> None:
+    """Check every invariant but those in ``without``.  ModelBug for the first that fails.  O(pages in the worst case)."""
+    for name, check in INVARIANTS.items():
+        if name not in without:
+            check(k)

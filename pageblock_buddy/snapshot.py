@@ -16,10 +16,22 @@ from typing import Any, Final
 from pageblock_buddy import gfp
 from pageblock_buddy.config import MAX_PFN, Config
 from pageblock_buddy.errors import InputError
+from pageblock_buddy.linux_7_0.pageblock import PB_MIGRATE_ISOLATE
 from pageblock_buddy.machine.lists import ListHead
+from pageblock_buddy.machine.llist import LlistHead
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
-from pageblock_buddy.mm.page import PG_ALLOCATED, PG_BUDDY, PG_COMPOUND, PG_NONE, PG_ORDER_MASK, PG_PCP
+from pageblock_buddy.mm.page import (
+    PG_ALLOCATED,
+    PG_BUDDY,
+    PG_COMPOUND,
+    PG_KIND_MASK,
+    PG_LLIST,
+    PG_NONE,
+    PG_ORDER_MASK,
+    PG_PCP,
+    PG_PCP_BUDDY,
+)
 
 FORMAT: Final = "pageblock-buddy-snapshot"
 VERSION: Final = 1
@@ -82,14 +94,46 @@ def zone_to_dict(k: Kernel, zone: Zone) -> JsonObject:
             {"nr_free": area.nr_free, "lists": [pfns.to_list() for pfns in area.free_list[: migrate_types(k)]]}
             for area in zone.free_area
         ],
-        "block_mt": "".join(
-            "." if mt == BLOCK_NO_MEMMAP else str(mt) for mt in k.pageblock_flags[blocks.start : blocks.stop]
-        ),
+        "block_mt": "".join(_block_type(k, block) for block in blocks),
         "block_lru": [k.nr_movable.get(block, 0) for block in blocks],
     }
     state.update((key, getattr(zone, attribute)) for key, attribute in _ZONE_FIELDS)
     state.update(zip(_WMARK_FIELDS, zone.watermark, strict=True))
+    state.update((key, value) for key, value in _variant_state(k, zone, blocks).items() if value)
     return state
+
+
+def _block_type(k: Kernel, block: int) -> str:
+    flags = k.pageblock_flags[block]
+    return "." if flags == BLOCK_NO_MEMMAP else str(k.calls.get_pageblock_migratetype(k, block << k.pageblock_order))
+
+
+def _variant_state(k: Kernel, zone: Zone, blocks: range) -> JsonObject:
+    """What only some variants have; a key without anything to say is left out."""
+    order = k.pageblock_order
+    pcps = zone.per_cpu_pageset
+    listed = [list(map(list, pcp.free_llist.to_list())) for pcp in pcps]
+    owned = [pcp.owned_blocks.to_list() for pcp in pcps]
+    by_type = [[one.to_list() for one in pcp.owned_blocks_by_type] for pcp in pcps]
+    return {
+        "isolated": [
+            [block << order, k.pageblock_flags[block] & ~PB_MIGRATE_ISOLATE]
+            for block in blocks
+            if k.pageblock_flags[block] & PB_MIGRATE_ISOLATE and k.pageblock_flags[block] != BLOCK_NO_MEMMAP
+        ],
+        "trylock_free_pages": list(map(list, zone.trylock_free_pages.to_list())),
+        "pageblock_cpu": [[block << order, k.pageblock_cpu[block]] for block in blocks if k.pageblock_cpu[block]],
+        "pcp_buddy": [
+            pfn
+            for pcp in pcps
+            for pcp_list in pcp.lists
+            for pfn in pcp_list
+            if k.mem_map[pfn] & PG_KIND_MASK == PG_PCP_BUDDY
+        ],
+        "owned_blocks": owned if any(owned) else [],
+        "owned_blocks_by_type": by_type if any(any(lists) for lists in by_type) else [],
+        "free_llist": listed if any(listed) else [],
+    }
 
 
 def _pcp_to_dict(zone: Zone, pcp: PerCpuPages) -> JsonObject:
@@ -130,6 +174,14 @@ def snapshot(k: Kernel, variant: str) -> JsonObject:
         "allocated": allocations(k),
         "pgalloc": list(k.pgalloc),
         "pgfree": k.pgfree,
+    } | {key: value for key, value in _machine_state(k).items() if value}
+
+
+def _machine_state(k: Kernel) -> JsonObject:
+    """What differs from a machine as it booted; a key without anything to say is left out."""
+    return {
+        "offline": [cpu for cpu, online in enumerate(k.machine.online) if not online],
+        "kswapd_running": [node.nid for node in k.nodes.values() if node.kswapd_running],
     }
 
 
@@ -151,6 +203,12 @@ def clone(k: Kernel) -> Kernel:
     other = Kernel(k.config, k.calls)
     other.mem_map[:] = k.mem_map[:]
     other.pageblock_flags[:] = k.pageblock_flags[:]
+    other.pageblock_cpu[:] = k.pageblock_cpu
+    other.pageblock_cpu_node[:] = k.pageblock_cpu_node
+    other.pageblock_nr_free[:] = k.pageblock_nr_free
+    other.machine.online[:] = k.machine.online
+    for nid, node in k.nodes.items():
+        other.nodes[nid].kswapd_running = node.kswapd_running
     other.nr_movable = dict(k.nr_movable)
     other.page_refs = dict(k.page_refs)
     other.pgalloc = list(k.pgalloc)
@@ -161,6 +219,7 @@ def clone(k: Kernel) -> Kernel:
         new.nr_free_cma = old.nr_free_cma
         new.pageset_high_min, new.pageset_high_max = old.pageset_high_min, old.pageset_high_max
         new.pageset_batch = old.pageset_batch
+        _copy_llist(old.trylock_free_pages, new.trylock_free_pages)
         for _, attribute in _ZONE_FIELDS:
             setattr(new, attribute, getattr(old, attribute))
         for old_area, new_area in zip(old.free_area, new.free_area, strict=True):
@@ -168,6 +227,9 @@ def clone(k: Kernel) -> Kernel:
             new_area.free_list = tuple(ListHead(pfns) for pfns in old_area.free_list)
         for old_pcp, new_pcp in zip(old.per_cpu_pageset, new.per_cpu_pageset, strict=True):
             new_pcp.expire = old_pcp.expire
+            new_pcp.owned_blocks = ListHead(old_pcp.owned_blocks)
+            new_pcp.owned_blocks_by_type = tuple(ListHead(blocks) for blocks in old_pcp.owned_blocks_by_type)
+            _copy_llist(old_pcp.free_llist, new_pcp.free_llist)
             new_pcp.lists = tuple(ListHead(pfns) for pfns in old_pcp.lists)
             for field in _PCP_FIELDS:
                 setattr(new_pcp, field, getattr(old_pcp, field))
@@ -175,6 +237,11 @@ def clone(k: Kernel) -> Kernel:
             new_stat.stat_threshold = old_stat.stat_threshold
             new_stat.nr_free_pages_diff = old_stat.nr_free_pages_diff
     return other
+
+
+def _copy_llist(old: LlistHead, new: LlistHead) -> None:
+    for pfn, order in reversed(old.to_list()):
+        new.llist_add(pfn, order)
 
 
 # --- in ----------------------------------------------------------------------------------------
@@ -238,6 +305,55 @@ def load_zone(k: Kernel, zone: Zone, state: JsonObject) -> None:
             raise InputError(f"{where}: nr_free is {entry['nr_free']} but its lists hold {area.nr_free} blocks")
     for cpu, entry in enumerate(_list(state.get("pcp"), f"{name}: pcp", k.machine.nr_cpus)):
         _load_pcp(k, zone, cpu, _object(entry, f"{name}: pcp"), f"{name}: pcp of CPU {cpu}")
+    _load_variant_state(k, zone, state, name)
+
+
+def _load_variant_state(k: Kernel, zone: Zone, state: JsonObject, name: str) -> None:
+    """What _variant_state() wrote; that it fits together is for the invariants to say."""
+    blocks = zone_blocks(k, zone)
+    pcps = zone.per_cpu_pageset
+    _load_llist(k, zone, state.get("trylock_free_pages", []), zone.trylock_free_pages, f"{name}: trylock_free_pages")
+    for pair in _list(state.get("pageblock_cpu", []), f"{name}: pageblock_cpu"):
+        pfn, tag = _list(pair, f"{name}: pageblock_cpu entry", 2)
+        block = _block_of(k, blocks, pfn, f"{name}: pageblock_cpu")
+        k.pageblock_cpu[block] = _int(tag, f"{name}: pageblock_cpu", 1, k.machine.nr_cpus)
+    for pfn in _list(state.get("pcp_buddy", []), f"{name}: pcp_buddy"):
+        if not any(_int(pfn, f"{name}: pcp_buddy") in pcp_list for pcp in pcps for pcp_list in pcp.lists):
+            raise InputError(f"{name}: pcp_buddy: pfn {pfn} is on no per-CPU list")
+        k.mem_map[pfn] |= PG_PCP_BUDDY
+    owned = state.get("owned_blocks", [])
+    for pcp, pfns in zip(pcps, _list(owned, f"{name}: owned_blocks", len(pcps)) if owned else [], strict=False):
+        _load_owned(k, blocks, pcp, pfns, pcp.owned_blocks, f"{name}: owned_blocks")
+    by_type = state.get("owned_blocks_by_type", [])
+    for pcp, lists in zip(pcps, _list(by_type, f"{name}: owned_blocks", len(pcps)) if by_type else [], strict=False):
+        heads = pcp.owned_blocks_by_type
+        for head, pfns in zip(heads, _list(lists, f"{name}: owned_blocks_by_type", len(heads)), strict=True):
+            _load_owned(k, blocks, pcp, pfns, head, f"{name}: owned_blocks_by_type")
+    llists = state.get("free_llist", [])
+    for pcp, entries in zip(pcps, _list(llists, f"{name}: free_llist", len(pcps)) if llists else [], strict=False):
+        _load_llist(k, zone, entries, pcp.free_llist, f"{name}: free_llist")
+
+
+def _block_of(k: Kernel, blocks: range, pfn: object, where: str) -> int:
+    if type(pfn) is not int or pfn % k.block_pages or pfn >> k.pageblock_order not in blocks:
+        raise InputError(f"{where}: {pfn!r} is not the first PFN of a pageblock of the zone")
+    return pfn >> k.pageblock_order
+
+
+def _load_owned(k: Kernel, blocks: range, pcp: PerCpuPages, pfns: object, head: ListHead, where: str) -> None:
+    for pfn in _list(pfns, where):
+        block = _block_of(k, blocks, pfn, where)
+        if k.pageblock_cpu_node[block]:
+            raise InputError(f"{where}: the pageblock at pfn {pfn} is listed twice")
+        head.list_add_tail(pfn)
+        k.pageblock_cpu_node[block] = pcp.cpu + 1
+
+
+def _load_llist(k: Kernel, zone: Zone, entries: object, llist: LlistHead, where: str) -> None:
+    for entry in reversed(_list(entries, where)):
+        pfn, order = _list(entry, where, 2)
+        _place(k, zone, pfn, _int(order, f"{where}: order", 0, k.config.max_page_order), PG_LLIST, where)
+        llist.llist_add(pfn, order)
 
 
 def _load_pcp(k: Kernel, zone: Zone, cpu: int, entry: JsonObject, where: str) -> None:
@@ -287,8 +403,8 @@ def _check_type(k: Kernel, pfn: int, order: int, mt: int, where: str) -> None:
     """Refuse a free block on another list than its pageblocks' type says (they agree from 6.12 on)."""
     first = pfn >> k.pageblock_order
     for block in range(first, first + max(1 << order >> k.pageblock_order, 1)):
-        if k.pageblock_flags[block] != mt:
-            raise InputError(f"{where}: the pageblock of pfn {pfn} is of type {k.pageblock_flags[block]}")
+        if _block_type(k, block) != str(mt):
+            raise InputError(f"{where}: the pageblock of pfn {pfn} is of type {_block_type(k, block)}")
 
 
 def _load_blocks(k: Kernel, zone: Zone, state: JsonObject, name: str) -> None:
@@ -302,6 +418,12 @@ def _load_blocks(k: Kernel, zone: Zone, state: JsonObject, name: str) -> None:
         k.pageblock_flags[block] = BLOCK_NO_MEMMAP if mt == "." else int(mt)
         if _int(lru, f"{name}: block_lru", 0, k.block_pages):
             k.nr_movable[block] = lru
+    for pair in _list(state.get("isolated", []), f"{name}: isolated"):
+        pfn, mt = _list(pair, f"{name}: isolated entry", 2)
+        block = _block_of(k, blocks, pfn, f"{name}: isolated")
+        if k.pageblock_flags[block] != gfp.MIGRATE_ISOLATE:
+            raise InputError(f"{name}: isolated: the pageblock at pfn {pfn} is not of type {gfp.MIGRATE_ISOLATE}")
+        k.pageblock_flags[block] = PB_MIGRATE_ISOLATE | _int(mt, f"{name}: isolated", 0, gfp.MIGRATE_TYPES - 1)
 
 
 def load_allocations(k: Kernel, entries: Iterable[Any]) -> None:
@@ -343,6 +465,14 @@ def restore(k: Kernel, state: JsonObject) -> None:
     load_allocations(k, _list(state.get("allocated"), "allocated"))
     k.pgalloc = [_int(n, "pgalloc") for n in _list(state.get("pgalloc"), "pgalloc", gfp.MAX_NR_ZONES)]
     k.pgfree = _int(state.get("pgfree"), "pgfree")
+    for cpu in _list(state.get("offline", []), "offline"):
+        k.machine.online[_int(cpu, "offline", 0, k.machine.nr_cpus - 1)] = False
+    for nid in _list(state.get("kswapd_running", []), "kswapd_running"):
+        if _int(nid, "kswapd_running") not in k.nodes:
+            raise InputError(f"kswapd_running: there is no node {nid}")
+        k.nodes[nid].kswapd_running = True
+    if k.calls.after_load is not None:
+        k.calls.after_load(k)
 
 
 def config_of(state: JsonObject) -> Config:

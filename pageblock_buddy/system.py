@@ -16,6 +16,7 @@ from pageblock_buddy.config import Config
 from pageblock_buddy.errors import BadArgument, InputError, ModelBug
 from pageblock_buddy.linux_6_12 import alloc, drain, free
 from pageblock_buddy.linux_6_12.boot import boot
+from pageblock_buddy.linux_6_12.hotplug import page_alloc_cpu_online
 from pageblock_buddy.machine.cpu import Context
 from pageblock_buddy.machine.tracepoints import Tracer
 from pageblock_buddy.mm.kernel import Kernel, page_zone
@@ -36,9 +37,11 @@ class System:
     >>> system.free_pages(pfn, order=1)
     """
 
-    def __init__(self, kernel: Kernel, variant: str) -> None:
+    def __init__(self, kernel: Kernel, variant: str, *, total_pages: int | None = None) -> None:
         self.kernel = kernel
         self.variant = variant
+        #: How many pages the allocator has in all, for validate(); None: unknown.
+        self.total_pages = total_pages
         #: Whether every operation ends with validate().  O(blocks) for each; for tests.
         self.validating = False
 
@@ -52,7 +55,8 @@ class System:
         """
         kernel = Kernel(config, get_variant(variant).calls)
         boot(kernel)
-        return cls(kernel, variant)
+        total_pages = sum(area.nr_free << order for zone in kernel.zones for order, area in enumerate(zone.free_area))
+        return cls(kernel, variant, total_pages=total_pages)
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> System:
@@ -65,10 +69,10 @@ class System:
         kernel = Kernel(snapshot.config_of(checked), variant.calls)
         snapshot.restore(kernel, checked)
         try:
-            invariants.validate(kernel)
+            invariants.validate(kernel, without=variant.breaks)
         except ModelBug as error:
             raise InputError(f"the snapshot contradicts itself: {error.message}") from None
-        return cls(kernel, variant.name)
+        return cls(kernel, variant.name, total_pages=sum(invariants.pages_by_place(kernel).values()))
 
     def snapshot(self) -> dict[str, Any]:
         """The whole state as JSON types (docs/formats.md).  Cost: O(pages) scan, O(blocks) size."""
@@ -79,8 +83,10 @@ class System:
         return snapshot.digest(self.snapshot())
 
     def validate(self) -> None:
-        """Check every invariant (pageblock_buddy.invariants).  Errors: ModelBug."""
-        invariants.validate(self.kernel)
+        """Check every invariant (pageblock_buddy.invariants), and that no page was lost.  Errors: ModelBug."""
+        invariants.validate(self.kernel, without=get_variant(self.variant).breaks)
+        if self.total_pages is not None:
+            invariants.check_total(self.kernel, self.total_pages)
 
     def _done(self) -> None:
         """The end of an operation."""
@@ -94,11 +100,13 @@ class System:
         """Run the operations inside the ``with`` block on CPU ``cpu`` in ``context``.
 
         Nested blocks model interrupts and task switches: the outer one is in force again behind the block.  The
-        context changes nothing in linux-6.12, whose locking is the same in all of them; later variants ask for it.
+        context changes nothing in linux-6.12, whose locking is the same in all of them; rfc asks for it when it frees.
+        Errors: BadArgument for a CPU that does not exist or is offline.
         """
         machine = self.kernel.machine
-        if not 0 <= cpu < machine.nr_cpus:
-            raise BadArgument(f"CPU {cpu} is not 0..{machine.nr_cpus - 1}", cpu=cpu)
+        self._check_cpu(cpu)
+        if not machine.online[cpu]:
+            raise BadArgument(f"CPU {cpu} is offline", cpu=cpu)
         before = machine.cpu, machine.context
         machine.cpu, machine.context = cpu, context
         try:
@@ -232,6 +240,29 @@ class System:
         self.kernel.calls.drain_all_pages(self.kernel, None)
         self._done()
 
+    def offline_cpu(self, cpu: int) -> None:
+        """Take another CPU offline: its lists are emptied.  Source: page_alloc_cpu_dead(), mm/page_alloc.c.
+
+        Errors: BadArgument for a CPU that does not exist, is offline, or runs this.
+        """
+        self._check_cpu(cpu)
+        machine = self.kernel.machine
+        if not machine.online[cpu] or cpu == machine.cpu:
+            raise BadArgument(f"CPU {cpu} is offline already, or is the one that runs", cpu=cpu)
+        self.kernel.calls.page_alloc_cpu_dead(self.kernel, cpu)
+        self._done()
+
+    def online_cpu(self, cpu: int) -> None:
+        """Bring a CPU back.  Source: page_alloc_cpu_online(), mm/page_alloc.c.
+
+        Errors: BadArgument for a CPU that does not exist or is online.
+        """
+        self._check_cpu(cpu)
+        if self.kernel.machine.online[cpu]:
+            raise BadArgument(f"CPU {cpu} is online already", cpu=cpu)
+        page_alloc_cpu_online(self.kernel, cpu)
+        self._done()
+
     def refresh_vm_stats(self, *, pagesets: bool = False) -> None:
         """Fold the current CPU's counter differences; with ``pagesets`` let its lists decay too.
 
@@ -265,6 +296,8 @@ class System:
 
     def unisolate_pageblock(self, pfn: int, migratetype: int = g.MIGRATE_MOVABLE) -> None:
         """Give the pageblock of ``pfn`` back with type ``migratetype``; nothing happens if it is not isolated.
+
+        From linux-7.0 on the type survives isolation, and ``migratetype`` is not used.
 
         Errors: BadArgument.  Source: unset_migratetype_isolate(), mm/page_isolation.c.
         """
@@ -301,6 +334,38 @@ class System:
         for block in [block for block, count in counts.items() if not count]:
             del k.nr_movable[block]
 
+    # --- trylock only ---------------------------------------------------------------------------
+
+    def alloc_pages_nolock(self, order: int = 0, *, gfp: int = 0, node: int | None = None) -> int | None:
+        """Allocate from any context without waiting for a lock; None rather than wait.  linux-7.0 and later.
+
+        ``gfp`` is 0 or __GFP_ACCOUNT.  Errors: BadArgument, also for a variant that has no such call.
+        Source: alloc_pages_nolock(), mm/page_alloc.c.
+        """
+        entry = self.kernel.calls.alloc_pages_nolock
+        if entry is None:
+            raise BadArgument(f"{self.variant} has no alloc_pages_nolock()", variant=self.variant)
+        self._check_request(gfp, order)
+        if gfp & ~g.GFP_ACCOUNT:
+            raise BadArgument(f"gfp {gfp:#x} is not 0 or __GFP_ACCOUNT", gfp=gfp)
+        nid = self.kernel.config.cpu_node[self.kernel.machine.cpu] if node is None else self._checked_node(node)
+        pfn = entry(self.kernel, gfp, nid, order)
+        self._done()
+        return pfn
+
+    def free_pages_nolock(self, pfn: int, order: int = 0) -> None:
+        """Put one reference from any context, without waiting for a lock.  linux-7.0 and later.
+
+        Errors: as free_pages; BadArgument also for a variant that has no such call.
+        Source: free_pages_nolock(), mm/page_alloc.c.
+        """
+        entry = self.kernel.calls.free_pages_nolock
+        if entry is None:
+            raise BadArgument(f"{self.variant} has no free_pages_nolock()", variant=self.variant)
+        self._check_block(pfn, order)
+        entry(self.kernel, pfn, order)
+        self._done()
+
     # --- arguments -----------------------------------------------------------------------------
 
     def _check_request(self, gfp: int, order: int) -> None:
@@ -321,6 +386,10 @@ class System:
         zone = page_zone(self.kernel, pfn)
         if pfn + (1 << order) > zone.end_pfn:
             raise BadArgument(f"the order-{order} block at pfn {pfn} leaves its zone", pfn=pfn, order=order)
+
+    def _check_cpu(self, cpu: int) -> None:
+        if not 0 <= cpu < self.kernel.machine.nr_cpus:
+            raise BadArgument(f"CPU {cpu} is not 0..{self.kernel.machine.nr_cpus - 1}", cpu=cpu)
 
     def _checked_node(self, node: int) -> int:
         if node not in self.kernel.nodes:

@@ -4,36 +4,54 @@
     order 0: M[1 16] R[9]        free lists, head first; the letters are U M R H I C
     order 4: U[32]
     pcp0 o0: M[5 4]              CPU 0's list of order-0 MOVABLE blocks, head first
+    pcp0 o1: M[6* 8]             a star: the chunk is marked PagePCPBuddy
+    owners: 0.1.                 the pageblocks' owners, a digit each; . is nobody
+    owned0: 0 16                 CPU 0's owned_blocks by first PFN, head first (in owned-per-type: owned0 M: 0 16)
+    zllist: 3/0 5/0              the zone's trylock_free_pages, first PFN / order, newest first
+    llist0: 3/0                  CPU 0's free_llist, newest first
     blocks: MMUUMM               the pageblocks' types
     alloc: 4/0 8/2 16/1c         allocations, first PFN / order; c is compound
 
-What a drawing does not mention is empty.  ``blocks`` and ``alloc`` are compared only if they are drawn.
-PCP lists above order 3 are drawn as M (MOVABLE) and U (the list that UNMOVABLE and RECLAIMABLE share).
+What a drawing does not mention is empty.  ``blocks``, ``owners`` and ``alloc`` are compared only if they are drawn.
+In variants without owners PCP lists above order 3 are drawn as M (MOVABLE) and U (the list that UNMOVABLE and RECLAIMABLE
+share).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pageblock_buddy import Config, Context, EventLog, System, ZoneConfig, gfp
+from pageblock_buddy.invariants import pages_by_place
 from pageblock_buddy.machine.tracepoints import Event
 from pageblock_buddy.mm.alloc_context import AllocContext
 from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
-from pageblock_buddy.mm.page import PG_ALLOCATED, PG_BUDDY, PG_COMPOUND, PG_PCP
+from pageblock_buddy.mm.page import (
+    PG_ALLOCATED,
+    PG_BUDDY,
+    PG_COMPOUND,
+    PG_KIND_MASK,
+    PG_LLIST,
+    PG_PCP,
+    PG_PCP_BUDDY,
+)
 from pageblock_buddy.snapshot import allocations, pcp_list_orders
+from pageblock_buddy.variants import DEFAULT_VARIANT
 
 LETTERS: Final = "UMRHIC"
+#: key of Drawing.llists for the zone's list, which belongs to no CPU
+ZONE_LLIST: Final = -1
 U, M, R, H, I, C = range(6)  # noqa: E741
 
 UNMOVABLE: Final = gfp.GFP_KERNEL
 MOVABLE: Final = gfp.GFP_HIGHUSER_MOVABLE
 RECLAIMABLE: Final = gfp.GFP_KERNEL | gfp.GFP_RECLAIMABLE
 
-_LIST = re.compile(r"([UMRHIC])\[([\d ]*)\]")
+_LIST = re.compile(r"([UMRHIC])\[([\d* ]*)\]")
 
 
 @dataclass
@@ -42,7 +60,11 @@ class Drawing:
 
     free: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     pcp: dict[tuple[int, int, int], list[int]] = field(default_factory=dict)
+    marked: set[int] = field(default_factory=set)
+    owned: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    llists: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     blocks: str | None = None
+    owners: str | None = None
     alloc: list[tuple[int, int, bool]] | None = None
 
     def text(self) -> str:
@@ -54,16 +76,25 @@ class Drawing:
                 lines.append(f"order {order}:" + "".join(_list_text(mt, pfns) for mt, pfns in lists))
         for (cpu, order, mt), pfns in sorted(self.pcp.items()):
             if pfns:
-                lines.append(f"pcp{cpu} o{order}:" + _list_text(mt, pfns))
+                lines.append(f"pcp{cpu} o{order}:" + _list_text(mt, pfns, self.marked))
+        for (cpu, mt), pfns in sorted(self.owned.items()):
+            if pfns:
+                lines.append(f"owned{cpu}{'' if mt < 0 else ' ' + LETTERS[mt]}: {' '.join(map(str, pfns))}")
+        for cpu, entries in sorted(self.llists.items()):
+            if entries:
+                name = "zllist" if cpu == ZONE_LLIST else f"llist{cpu}"
+                lines.append(f"{name}: {' '.join(f'{pfn}/{order}' for pfn, order in entries)}")
         if self.blocks is not None:
             lines.append(f"blocks: {self.blocks}")
+        if self.owners is not None:
+            lines.append(f"owners: {self.owners}")
         if self.alloc is not None:
             lines.append("alloc:" + "".join(f" {pfn}/{o}{'c' * comp}" for pfn, o, comp in sorted(self.alloc)))
         return "\n".join(lines)
 
 
-def _list_text(mt: int, pfns: list[int]) -> str:
-    return f" {LETTERS[mt]}[{' '.join(map(str, pfns))}]"
+def _list_text(mt: int, pfns: list[int], marked: Set[int] = frozenset()) -> str:
+    return f" {LETTERS[mt]}[{' '.join(f'{pfn}*' if pfn in marked else str(pfn) for pfn in pfns)}]"
 
 
 def parse(text: str) -> Drawing:
@@ -75,6 +106,14 @@ def parse(text: str) -> Drawing:
         assert colon, f"no colon in {line!r}"
         if where == "blocks":
             drawing.blocks = rest.strip()
+        elif where == "owners":
+            drawing.owners = rest.strip()
+        elif words[0].startswith("owned"):
+            mt = LETTERS.index(words[1]) if len(words) > 1 else -1
+            drawing.owned[int(words[0][5:]), mt] = [int(pfn) for pfn in rest.split()]
+        elif "llist" in where:
+            cpu = ZONE_LLIST if where == "zllist" else int(where.removeprefix("llist"))
+            drawing.llists[cpu] = [(int(pfn), int(order)) for pfn, order in (e.split("/") for e in rest.split())]
         elif where == "alloc":
             drawing.alloc = [
                 (int(entry.rstrip("c").split("/")[0]), int(entry.rstrip("c").split("/")[1]), entry.endswith("c"))
@@ -82,7 +121,11 @@ def parse(text: str) -> Drawing:
             ]
         else:
             assert not _LIST.sub("", rest).strip(), f"cannot read {line!r}"
-            lists = {LETTERS.index(letter): [int(p) for p in pfns.split()] for letter, pfns in _LIST.findall(rest)}
+            lists = {
+                LETTERS.index(letter): [int(p.rstrip("*")) for p in pfns.split()]
+                for letter, pfns in _LIST.findall(rest)
+            }
+            drawing.marked.update(int(p) for p in re.findall(r"(\d+)\*", rest))
             for mt, pfns in lists.items():
                 if words[0] == "order":
                     drawing.free[int(words[1]), mt] = pfns
@@ -103,10 +146,19 @@ def drawing_of(system: System, zone: Zone | None = None) -> Drawing:
     orders = pcp_list_orders(k)
     for pcp in zone.per_cpu_pageset:
         for pindex, pcp_list in enumerate(pcp.lists):
-            mt = pindex % 3 if orders[pindex] <= gfp.PAGE_ALLOC_COSTLY_ORDER else pindex - 12
-            drawing.pcp[pcp.cpu, orders[pindex], mt] = pcp_list.to_list()
+            order = orders[pindex]
+            mt = next(mt for mt in (U, M, R) if k.calls.order_to_pindex(k, mt, order) == pindex)
+            drawing.pcp[pcp.cpu, order, mt] = pcp_list.to_list()
+            drawing.marked.update(pfn for pfn in pcp_list if k.mem_map[pfn] & PG_KIND_MASK == PG_PCP_BUDDY)
+        drawing.owned[pcp.cpu, -1] = pcp.owned_blocks.to_list()
+        for mt, owned in enumerate(pcp.owned_blocks_by_type):
+            drawing.owned[pcp.cpu, mt] = owned.to_list()
+        drawing.llists[pcp.cpu] = pcp.free_llist.to_list()
+    drawing.llists[ZONE_LLIST] = zone.trylock_free_pages.to_list()
     first, end = zone.zone_start_pfn >> k.pageblock_order, -(-zone.end_pfn // k.block_pages)
-    drawing.blocks = "".join(LETTERS[mt] for mt in k.pageblock_flags[first:end])
+    block_pfns = [block << k.pageblock_order for block in range(first, end)]
+    drawing.blocks = "".join(LETTERS[k.calls.get_pageblock_migratetype(k, pfn)] for pfn in block_pfns)
+    drawing.owners = "".join(str(tag - 1) if tag else "." for tag in k.pageblock_cpu[first:end])
     drawing.alloc = [
         (pfn, order, bool(compound))
         for pfn, order, compound, _ in allocations(k)
@@ -120,6 +172,8 @@ def assert_zone(system: System, text: str, zone: Zone | None = None) -> None:
     expected, actual = parse(text), drawing_of(system, zone)
     if expected.blocks is None:
         actual.blocks = None
+    if expected.owners is None:
+        actual.owners = None
     if expected.alloc is None:
         actual.alloc = None
     assert actual.text() == expected.text()
@@ -161,19 +215,35 @@ def fill(system: System, text: str, zone: Zone | None = None) -> None:
     for (cpu, order, mt), pfns in drawing.pcp.items():
         pcp = zone.per_cpu_pageset[cpu]
         for pfn in pfns:
-            k.mem_map[pfn] = PG_PCP | order
+            k.mem_map[pfn] = (PG_PCP_BUDDY if pfn in drawing.marked else PG_PCP) | order
             pcp.lists[k.calls.order_to_pindex(k, mt, order)].list_add_tail(pfn)
         pcp.count += len(pfns) << order
     for pfn, order, compound in drawing.alloc or ():
         k.mem_map[pfn] = PG_ALLOCATED | (PG_COMPOUND if compound else 0) | order
+    for block, owner in enumerate(drawing.owners or "", zone.zone_start_pfn >> k.pageblock_order):
+        k.pageblock_cpu[block] = 0 if owner == "." else int(owner) + 1
+    for (cpu, mt), pfns in drawing.owned.items():
+        pcp = zone.per_cpu_pageset[cpu]
+        for pfn in pfns:
+            (pcp.owned_blocks if mt < 0 else pcp.owned_blocks_by_type[mt]).list_add_tail(pfn)
+            k.pageblock_cpu_node[pfn >> k.pageblock_order] = cpu + 1
+    for cpu, entries in drawing.llists.items():
+        llist = zone.trylock_free_pages if cpu == ZONE_LLIST else zone.per_cpu_pageset[cpu].free_llist
+        for pfn, order in reversed(entries):
+            k.mem_map[pfn] = PG_LLIST | order
+            llist.llist_add(pfn, order)
+    if k.calls.after_load is not None:
+        k.calls.after_load(k)
+    system.total_pages = sum(pages_by_place(k).values())
 
 
 def machine(text: str = "", pages: int = 64, **overrides: Any) -> System:
-    """A machine of one zone in the drawn state; ``overrides`` are fields of Config or ZoneConfig.
+    """A machine of one zone in the drawn state; ``overrides`` are fields of Config or ZoneConfig, or ``variant``.
 
     Pages that the drawing does not mention are not the allocator's.
     """
-    system = System.boot(config(pages, **overrides))
+    variant = overrides.pop("variant", DEFAULT_VARIANT)
+    system = System.boot(config(pages, **overrides), variant=variant)
     fill(system, text)
     system.validate()
     return system

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pageblock_buddy.mm.calls import Calls
+from pageblock_buddy.mm.calls import Calls, PcpBuddyCalls
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pageblock_buddy"
@@ -39,7 +39,7 @@ TOOLS = 5
 NONDETERMINISTIC = ("random", "time", "threading", "asyncio")
 MAX_MIRRORED_LINES = 450
 SPDX = "SPDX-License-Identifier: GPL-2.0-only"
-ENTRY_POINTS = frozenset(field.name for field in dataclasses.fields(Calls))
+ENTRY_POINTS = frozenset(field.name for table in (Calls, PcpBuddyCalls) for field in dataclasses.fields(table))
 
 Finding = tuple[int, str]
 Check = Callable[[str, str], list[Finding]]
@@ -282,7 +282,8 @@ def bypasses(source: str, module: str) -> list[Finding]:
     """Uses of an entry point of Calls that do not go through a table, so that an override would be missed.
 
     Not only calls: a reference can be kept and called later.  Fine are ``k.calls.name``, a local name (which can only
-    have come from there, as all else is found), and ``name=module.name``, which fills a table.
+    have come from there, as all else is found), ``name=module.name`` and ``"name": name``, which fill a table, and
+    ``variant.CALLS.name`` inside an override of that very name: what it builds on.
     """
     tree = ast.parse(source)
     imported = {
@@ -293,10 +294,18 @@ def bypasses(source: str, module: str) -> list[Finding]:
     }
     found: list[Finding] = []
 
-    def visit(node: ast.AST, local: frozenset[str]) -> None:
+    def visit(node: ast.AST, local: frozenset[str], function: str) -> None:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
                 local |= local_names(node)
+                function = getattr(node, "name", function)
+            case ast.Dict(keys=keys, values=values):
+                for key, value in zip(keys, values, strict=True):
+                    if not (isinstance(key, ast.Constant) and isinstance(value, ast.Name) and key.value == value.id):
+                        visit(value, local, function)
+                return
+            case ast.Attribute(value=ast.Attribute(attr="CALLS" | "PCP_BUDDY"), attr=name) if name == function:
+                return
             case ast.keyword(arg=str(name), value=value) if name in ENTRY_POINTS and name_of(value) == name:
                 return
             case ast.ImportFrom(names=names):
@@ -306,9 +315,9 @@ def bypasses(source: str, module: str) -> list[Finding]:
             case ast.Attribute(attr=name) if name in ENTRY_POINTS and root_name(node) in imported:
                 found.append((node.lineno, f"uses {ast.unparse(node)}"))
         for child in ast.iter_child_nodes(node):
-            visit(child, local)
+            visit(child, local, function)
 
-    visit(tree, frozenset())
+    visit(tree, frozenset(), "")
     return found
 
 
@@ -330,6 +339,9 @@ def test_entry_points_are_reached_through_the_table_only() -> None:
         "from pageblock_buddy.linux_6_12 import pcp\nTABLE = {'f': pcp.nr_pcp_alloc}",
         "from pageblock_buddy.linux_6_12 import pcp\nf(rmqueue_bulk=pcp.nr_pcp_alloc)",
         "def f(k):\n    nr_pcp_alloc = k.calls.nr_pcp_alloc\ndef g(k):\n    return nr_pcp_alloc(k)",
+        "from pageblock_buddy.rfc import variant\ndef rmqueue_bulk(k):\n    variant.CALLS.nr_pcp_alloc(k)",
+        "from pageblock_buddy.rfc.bulk import drain_order",
+        "TABLE = {'rmqueue_bulk': nr_pcp_alloc}",
     ],
 )
 def test_a_bypass_of_the_table_is_found(source: str) -> None:
@@ -344,6 +356,8 @@ def test_a_bypass_of_the_table_is_found(source: str) -> None:
         "def nr_pcp_alloc(k):\n    return 1",
         "from pageblock_buddy.linux_6_12 import pcp\nCALLS = replace(BASE, nr_pcp_alloc=pcp.nr_pcp_alloc)",
         "class Kernel:\n    def __init__(self, calls):\n        self.nr_pcp_lists = calls.nr_pcp_lists(self)",
+        "from pageblock_buddy.rfc import variant\ndef nr_pcp_alloc(k):\n    return 2 * variant.CALLS.nr_pcp_alloc(k)",
+        "def nr_pcp_alloc(k):\n    return 1\nTABLE = {'nr_pcp_alloc': nr_pcp_alloc}",
     ],
 )
 def test_a_use_of_the_table_is_fine(source: str) -> None:

@@ -19,11 +19,15 @@ import pytest
 from pageblock_buddy import Config, System, ZoneConfig
 from pageblock_buddy import gfp as g
 from pageblock_buddy.linux_6_12 import bulk
-from pageblock_buddy.mm.calls import Calls
-from pageblock_buddy.variants import VARIANTS, Variant
+from pageblock_buddy.mm.calls import Calls, PcpBuddyCalls
+from pageblock_buddy.rfc.policies import POLICIES
+from pageblock_buddy.variants import VARIANTS, Variant, get_variant
 
 PACKAGE = Path(__file__).resolve().parents[1] / "pageblock_buddy"
-ENTRY_POINTS = tuple(field.name for field in dataclasses.fields(Calls))
+#: the table's name in Calls ("" for Calls itself), entry
+ENTRY_POINTS = [("", field.name) for field in dataclasses.fields(Calls) if field.name != "pcp_buddy"] + [
+    ("pcp_buddy", field.name) for field in dataclasses.fields(PcpBuddyCalls)
+]
 MIRRORED = tuple(f"{directory}/" for directory in ("mm", *sorted(p.parent.name for p in PACKAGE.glob("*/variant.py"))))
 #: Entry points of the kernel's other parts, which no mirrored function calls: who calls them here instead.
 CALLED_FROM_ABOVE = {
@@ -31,8 +35,13 @@ CALLED_FROM_ABOVE = {
     "drain_all_pages": ("system.py",),  # reclaim, compaction
     "set_migratetype_isolate": ("system.py",),  # memory offlining, contiguous allocation
     "unset_migratetype_isolate": ("system.py",),
+    "page_alloc_cpu_dead": ("system.py",),  # CPU hotplug
+    "alloc_pages_nolock": ("system.py",),  # BPF
+    "free_pages_nolock": ("system.py",),
+    "after_load": ("snapshot.py",),
 }
 NODE_PAGES = 2048
+WITHOUT_RESERVE = "rfc+want-block"
 
 
 def two_nodes() -> Config:
@@ -71,7 +80,8 @@ def load(system: System) -> None:
         pass
     for order in (1, 2, 3):
         take(g.GFP_ATOMIC, order)
-    assert system.kernel.zones[0].nr_reserved_highatomic
+    # want-block leaves so many pages on the lists that nothing is left to reserve.
+    assert system.kernel.zones[0].nr_reserved_highatomic or system.variant == WITHOUT_RESERVE
     # Free singly, as a batch of folios, and through the lists of a CPU of the other node.
     third = len(allocated) // 3
     for pfn, order in allocated[:third]:
@@ -86,18 +96,46 @@ def load(system: System) -> None:
     with system.on_cpu(1):
         for pfn in system.alloc_pages_bulk(g.GFP_KERNEL, 8, node=0):
             system.free_pages(pfn)
+        # Where frees go to owners the lists may be empty now, or all differences folded.
+        zone = system.zones[0]
+        while not (zone.per_cpu_pageset[1].count and zone.per_cpu_zonestats[1].nr_free_pages_diff):
+            assert system.alloc_pages(g.GFP_KERNEL, node=0) is not None
         for _ in range(4):
             system.refresh_vm_stats(pagesets=True)
     system.drain_local_pages()
     system.drain_all_pages()
     assert system.isolate_pageblock(0)
     system.unisolate_pageblock(0)
+    if system.kernel.calls.alloc_pages_nolock is not None:
+        nolock = system.alloc_pages_nolock()
+        assert nolock is not None
+        system.free_pages_nolock(nolock)
+    long_lived(system)
+    system.offline_cpu(1)
+    system.online_cpu(1)
     system.validate()
 
 
-def callers(monkeypatch: pytest.MonkeyPatch, variant: Variant, entry: str) -> set[str]:
-    """The files that call an entry point of a variant during the load."""
-    original: Callable[..., Any] = getattr(variant.calls, entry)
+def long_lived(system: System) -> None:
+    """Every other page of some whole blocks stays: drains list the blocks, and refills recover what is in the zone."""
+    pfns = [pfn for pfn in (system.alloc_pages(g.GFP_HIGHUSER_MOVABLE) for _ in range(128)) if pfn is not None]
+    for pfn in pfns[::2]:
+        system.free_pages(pfn)
+    system.drain_local_pages()
+    again = [pfn for pfn in (system.alloc_pages(g.GFP_HIGHUSER_MOVABLE) for _ in range(80)) if pfn is not None]
+    for pfn in [*pfns[1::2], *again]:
+        system.free_pages(pfn)
+    system.drain_local_pages()
+
+
+def table_of(variant: Variant, table: str) -> Any:
+    """One of the two tables of a variant."""
+    return getattr(variant.calls, table) if table else variant.calls
+
+
+def callers(monkeypatch: pytest.MonkeyPatch, variant: Variant, entry: str, table: str = "") -> set[str]:
+    """The files that call an entry point of a variant during the load, and when it is restored from a snapshot."""
+    original: Callable[..., Any] = getattr(table_of(variant, table), entry)
     files: set[str] = set()
 
     def counting(*args: Any) -> Any:
@@ -105,9 +143,16 @@ def callers(monkeypatch: pytest.MonkeyPatch, variant: Variant, entry: str) -> se
         return original(*args)
 
     replacement: dict[str, Any] = {entry: counting}
+    if table:
+        replacement = {table: dataclasses.replace(table_of(variant, table), **replacement)}
     calls = dataclasses.replace(variant.calls, **replacement)
     monkeypatch.setitem(VARIANTS, "counted", dataclasses.replace(variant, name="counted", calls=calls))
-    load(System.boot(two_nodes(), variant="counted"))
+    system = System.boot(two_nodes(), variant="counted")
+    system.variant = variant.name
+    load(system)
+    system.variant = "counted"
+    if variant.calls.after_load is not None:
+        System.restore(system.snapshot())
     return files
 
 
@@ -116,15 +161,37 @@ def reached(entry: str, files: set[str]) -> bool:
     return any(file.startswith(CALLED_FROM_ABOVE.get(entry, MIRRORED)) for file in files)
 
 
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
-@pytest.mark.parametrize("entry", ENTRY_POINTS)
-def test_an_override_is_used(monkeypatch: pytest.MonkeyPatch, variant: Variant, entry: str) -> None:
-    files = callers(monkeypatch, variant, entry)
+def entries_of(variant: Variant) -> list[tuple[str, str]]:
+    """The entry points that a variant has."""
+    tables = ("", "pcp_buddy") if variant.calls.pcp_buddy is not None else ("",)
+    return [(t, e) for t, e in ENTRY_POINTS if t in tables and getattr(table_of(variant, t), e) is not None]
+
+
+@pytest.mark.parametrize(
+    ("variant", "table", "entry"),
+    [(name, table, entry) for name, variant in VARIANTS.items() for table, entry in entries_of(variant)],
+)
+def test_an_override_is_used(monkeypatch: pytest.MonkeyPatch, variant: str, table: str, entry: str) -> None:
+    files = callers(monkeypatch, get_variant(variant), entry, table)
+    assert reached(entry, files), f"called only from: {sorted(files)}"
+
+
+@pytest.mark.parametrize(
+    ("policy", "table", "entry"),
+    [
+        (name, table, entry)
+        for name, policy in POLICIES.items()
+        for table, entries in (("", policy.calls), ("pcp_buddy", policy.pcp_buddy))
+        for entry in entries
+    ],
+)
+def test_what_a_policy_replaces_is_used(monkeypatch: pytest.MonkeyPatch, policy: str, table: str, entry: str) -> None:
+    files = callers(monkeypatch, get_variant(f"rfc+{policy}"), entry, table)
     assert reached(entry, files), f"called only from: {sorted(files)}"
 
 
 def test_what_is_called_from_above_is_in_the_table() -> None:
-    assert CALLED_FROM_ABOVE.keys() <= set(ENTRY_POINTS)
+    assert CALLED_FROM_ABOVE.keys() <= {entry for _, entry in ENTRY_POINTS}
 
 
 def test_a_bypass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

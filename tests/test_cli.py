@@ -265,7 +265,11 @@ def test_a_kernel_that_no_variant_is_exact_for(run: Commands, good: Path, tmp_pa
     path = write_lines(tmp_path / "x.jsonl", [json.dumps(meta), *lines[1:]])
     one_line(run("replay", path), "no variant is exact for kernel '6.1.119'; there are: linux-6.12")
     assert run("replay", path, "--variant", "linux-6.12").code == 0
-    one_line(run("replay", good, "--variant", "rfc"), "no variant 'rfc'; there are: linux-6.12")
+    one_line(run("replay", good, "--variant", "6.13"), "no variant '6.13'; there are: linux-6.12")
+
+
+def test_a_variant_with_other_lists_cannot_be_compared(run: Commands, good: Path) -> None:
+    one_line(run("replay", good, "--variant", "rfc"), "rfc keeps other per-CPU lists than the recorded kernel")
 
 
 def test_a_version_of_the_format(run: Commands, good: Path, tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ KEYS = ("Kernel", "Status", "Locks", "Context", "Units", "Cost", "Points", "Erro
 STATUS = re.compile(r"^(source|mainline|inferred|decision D-\d\d)([,;] .*| up to .*)?$")
 #: "holds pcp.lock; takes zone.lock", from a closed vocabulary
 LOCKS = re.compile(r"^((holds|takes|tries|drops) (pcp|zone)\.lock(, (pcp|zone)\.lock)*( \(.*\))?(; )?)+$")
+VARIANT_PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/variant.py"))
 MIRRORED = sorted(
     path
-    for directory in ("mm", "linux_6_12")
-    for path in (PACKAGE / directory).glob("*.py")
-    if path.name not in ("__init__.py", "calls.py", "variant.py")
+    for directory in ("mm", *VARIANT_PACKAGES)
+    for path in (PACKAGE / directory).rglob("*.py")
+    if path.name not in ("__init__.py", "calls.py", "variant.py", "policy.py")
 )
 
 
@@ -71,28 +72,45 @@ def test_docstrings_have_their_keys(path: Path) -> None:
 
 def test_every_variant_function_under_a_kernel_name_cites_the_kernel() -> None:
     missing = []
-    for path in (PACKAGE / "linux_6_12").glob("*.py"):
+    for path in MIRRORED:
+        if "mm" in path.relative_to(PACKAGE).parts:
+            continue
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and "Kernel:" not in (ast.get_docstring(node) or ""):
-                missing.append(f"{path.name}: {node.name}")
+                missing.append(f"{path.relative_to(PACKAGE).as_posix()}: {node.name}")
     assert sorted(missing) == HELPERS
 
 
 #: Python-only helpers; none has a name that the kernel uses.
 HELPERS = [
-    "alloc.py: _alloc_pages_bulk_pcp",
-    "alloc.py: _bulk_zone",
-    "alloc.py: _zone_has_room",
-    "boot.py: free_memory_ranges",
-    "buddy.py: free_blocks_of_pageblock",
-    "fallback.py: _trace_extfrag",
-    "free.py: _put_page_testzero",
-    "free.py: check_allocation",
-    "free.py: covering_block",
-    "free.py: raise_bad_free",
-    "highatomic.py: _reserve_locked",
-    "highatomic.py: _unreserve_locked",
-    "isolation.py: _unset_locked",
+    "chunks/bulk.py: take_chunks",
+    "linux_6_12/alloc.py: _alloc_pages_bulk_pcp",
+    "linux_6_12/alloc.py: _bulk_zone",
+    "linux_6_12/alloc.py: _zone_has_room",
+    "linux_6_12/boot.py: free_memory_ranges",
+    "linux_6_12/buddy.py: free_blocks_of_pageblock",
+    "linux_6_12/buddy.py: next_free_head",
+    "linux_6_12/fallback.py: _trace_extfrag",
+    "linux_6_12/free.py: _put_page_testzero",
+    "linux_6_12/free.py: check_allocation",
+    "linux_6_12/free.py: covering_block",
+    "linux_6_12/free.py: raise_bad_free",
+    "linux_6_12/highatomic.py: _reserve_locked",
+    "linux_6_12/highatomic.py: _unreserve_locked",
+    "linux_6_12/isolation.py: _unset_locked",
+    "linux_7_0/isolation.py: _unset_locked",
+    "pcp_merge/bulk.py: merge_victims",
+    "pcp_merge/bulk.py: take_victims",
+    "rfc/bulk.py: still_wanted",
+    "rfc/pcp.py: add_refill",
+    "rfc/pcp.py: has_chunk",
+    "rfc/pcp.py: pcp_list_type",
+    "rfc/policies/recover_cap.py: recover_capped",
+    "rfc/policies/recover_counter.py: count_free_block",
+    "rfc/policies/recover_counter.py: recount",
+    "rfc/refill.py: _never",
+    "rfc/refill.py: claim_by_rmqueue",
+    "rfc/refill.py: scan_and_take",
 ]
 
 

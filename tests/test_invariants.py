@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pageblock_buddy import ModelBug, System, ZoneConfig, gfp, invariants
-from pageblock_buddy.mm.page import PG_ALLOCATED, PG_BUDDY, PG_PCP
+from pageblock_buddy.mm.page import PG_ALLOCATED, PG_BUDDY, PG_LLIST, PG_PCP, PG_PCP_BUDDY
 from tests.helpers import M, U, config, fill, machine, pcp_of, small_zone
 
 TEXT = """
@@ -136,6 +136,110 @@ BREAKS: list[tuple[Break, str]] = [
 ]
 
 
+OWNED_TEXT = """
+order 0: M[9 50]
+order 2: M[28]
+pcp0 o0: M[1* 3 22]
+pcp1 o1: M[18* 12]
+zllist: 60/0
+llist1: 16/0
+blocks: MMMMMMMM
+owners: 01101...
+owned0: 0
+owned1: 8
+alloc: 0/0 24/2 40/3
+"""
+
+
+def owned() -> System:
+    """A machine with owners in which everything holds; CPU 2 is offline."""
+    system = machine(OWNED_TEXT, nr_cpus=3, variant="llist")
+    system.offline_cpu(2)
+    system.validate()
+    return system
+
+
+def tag(block: int, value: int) -> Break:
+    """Overwrite a pageblock's owner."""
+
+    def apply(system: System) -> None:
+        system.kernel.pageblock_cpu[block] = value
+
+    return apply
+
+
+def linkage(block: int, value: int) -> Break:
+    """Overwrite a pageblock's cpu_node."""
+
+    def apply(system: System) -> None:
+        system.kernel.pageblock_cpu_node[block] = value
+
+    return apply
+
+
+def listed(cpu: int, pfn: int) -> Break:
+    """Put a pageblock on a list without linking it."""
+
+    def apply(system: System) -> None:
+        pcp_of(system, cpu).owned_blocks.list_add(pfn)
+
+    return apply
+
+
+def too_large(system: System) -> None:
+    pcp = pcp_of(system)
+    pcp.lists[3 * 3 + M].list_add(4)  # an order-3 chunk has to start at a multiple of 8
+    system.kernel.mem_map[4] = PG_PCP_BUDDY | 3
+    pcp.count += 8
+
+
+def stranded(system: System) -> None:
+    system.kernel.mem_map[62] = PG_LLIST
+    pcp_of(system, 2).free_llist.llist_add(62, 0)
+
+
+def lost_from_an_llist(system: System) -> None:
+    system.zones[0].trylock_free_pages.llist_del_all()
+
+
+OWNED_BREAKS: list[tuple[Break, str]] = [
+    (mark(22, PG_PCP_BUDDY), "marks"),  # on CPU 0's list, of a block of CPU 1
+    (tag(0, 2), "marks"),
+    (tag(2, 0), "marks"),
+    (too_large, "marks"),
+    (tag(1, 0), "owned_blocks"),
+    (tag(1, 1), "owned_blocks"),
+    (linkage(1, 0), "owned_blocks"),
+    (linkage(4, 1), "owned_blocks"),
+    (listed(1, 16), "owned_blocks"),
+    (listed(1, 0), "owned_blocks"),
+    (tag(6, 3), "dead_cpus"),
+    (stranded, "dead_cpus"),
+    (lost_from_an_llist, "place"),
+    (mark(61, PG_LLIST), "place"),
+]
+
+
+@pytest.mark.parametrize(("broken", "invariant"), OWNED_BREAKS)
+def test_broken_with_owners(broken: Break, invariant: str) -> None:
+    """The invariants of the variants with owners, each under its own name."""
+    system = owned()
+    broken(system)
+    with pytest.raises(ModelBug, match=f"^{invariant}: "):
+        invariants.INVARIANTS[invariant](system.kernel)
+    with pytest.raises(ModelBug):
+        system.validate()
+
+
+def test_a_lost_page_is_found() -> None:
+    """An allocation that vanishes breaks no rule of place: only the sum tells."""
+    system = owned()
+    system.kernel.mem_map[40] = 0
+    invariants.validate(system.kernel)
+    with pytest.raises(ModelBug, match="^total: "):
+        system.validate()
+
+
 @pytest.mark.parametrize(("broken", "invariant"), BREAKS)
 def test_broken(broken: Break, invariant: str) -> None:
     """The invariant fails under its own name, alone and among all."""
@@ -151,7 +255,7 @@ def test_broken(broken: Break, invariant: str) -> None:
 
 def test_every_invariant_is_broken_here() -> None:
     """And the table holds each validate_* of the module."""
-    assert {invariant for _, invariant in BREAKS} == set(invariants.INVARIANTS)
+    assert {invariant for _, invariant in BREAKS + OWNED_BREAKS} == set(invariants.INVARIANTS)
     assert {f"validate_{name}" for name in invariants.INVARIANTS} == {
         name for name in dir(invariants) if name.startswith("validate_")
     }

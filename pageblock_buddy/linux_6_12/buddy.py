@@ -12,12 +12,18 @@ Kernel: mm/page_alloc.c (6.12.117)
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from pageblock_buddy import gfp
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import Zone
 from pageblock_buddy.mm.page import PG_BUDDY, PG_NONE, PG_ORDER_MASK
 from pageblock_buddy.mm.pageblock import pageblock_start_pfn
 from pageblock_buddy.mm.vmstat import mod_zone_free_pages
+
+#: any state with PG_BUDDY
+_FREE_HEAD: Final = re.compile(rb"[\x80-\xff]")
 
 # --- free-list primitives ----------------------------------------------------------------------
 
@@ -266,19 +272,24 @@ def block_inside_zone(k: Kernel, zone: Zone, pfn: int) -> bool:
     return zone.zone_start_pfn <= start and start + k.block_pages <= zone.end_pfn
 
 
+def next_free_head(k: Kernel, pfn: int, end: int) -> int | None:
+    """The first PFN of ``pfn``..``end`` - 1 at which a free block starts, or None.
+
+    The kernel looks at one page after the other; ``re`` does the same, a hundred times faster than a loop here.
+    Inside a free block no other starts, so it does not matter whether the search enters one.
+    """
+    match = _FREE_HEAD.search(k.mem_map, pfn, end)
+    return None if match is None else match.start()
+
+
 def free_blocks_of_pageblock(k: Kernel, start_pfn: int) -> list[tuple[int, int]]:
     """(PFN, order) of the free blocks inside a pageblock, ascending.  O(pages of the block)."""
     blocks = []
-    mem_map = k.mem_map
-    pfn, end = start_pfn, start_pfn + k.block_pages
-    while pfn < end:
-        state = mem_map[pfn]
-        if state & PG_BUDDY:
-            order = state & PG_ORDER_MASK
-            blocks.append((pfn, order))
-            pfn += 1 << order
-        else:
-            pfn += 1
+    pfn = next_free_head(k, start_pfn, start_pfn + k.block_pages)
+    while pfn is not None:
+        order = k.mem_map[pfn] & PG_ORDER_MASK
+        blocks.append((pfn, order))
+        pfn = next_free_head(k, pfn + (1 << order), start_pfn + k.block_pages)
     return blocks
 
 

@@ -113,7 +113,8 @@ def drain_all_pages(k: Kernel, zone: Zone | None = None) -> None:
     # The CPUs that hold pages are picked first, without locks.
     zones = k.zones if zone is None else (zone,)
     # LPA-8.8.8, LPA-16.0.13
-    cpus = [cpu for cpu in range(k.machine.nr_cpus) if any(z.per_cpu_pageset[cpu].count for z in zones)]
+    online = [cpu for cpu in range(k.machine.nr_cpus) if k.machine.online[cpu]]
+    cpus = [cpu for cpu in online if any(z.per_cpu_pageset[cpu].count for z in zones)]
     for cpu in cpus:
         if zone is not None:
             k.calls.drain_pages_zone(k, cpu, zone)

@@ -180,16 +180,20 @@ def zone_batchsize(zone: Zone) -> int:
     return (1 << (batch.bit_length() - 1)) - 1
 
 
-def zone_highsize(k: Kernel, zone: Zone, batch: int, high_fraction: int) -> int:
+def zone_highsize(k: Kernel, zone: Zone, batch: int, cpu_online: int, high_fraction: int) -> int:
     """A CPU's share of the zone's low watermark, or of a fraction of the zone.
+
+    ``cpu_online`` is 1 while a CPU comes online, which is not in its node's mask yet.
 
     Kernel:  zone_highsize(), mm/page_alloc.c; LPA-8.7
     Status:  source
     Units:   pages
     """
     total = zone.managed_pages // high_fraction if high_fraction else wmark_pages(zone, gfp.WMARK_LOW)
-    cpus_of_node = sum(1 for node in k.config.cpu_node if node == zone.node)  # LPA-8.7.3
-    return max(total // (cpus_of_node or k.config.nr_cpus), batch << 2)
+    online = k.machine.online
+    cpus_of_node = sum(1 for cpu, node in enumerate(k.config.cpu_node) if node == zone.node and online[cpu])
+    cpus_of_node += cpu_online  # LPA-8.7.3
+    return max(total // (cpus_of_node or k.machine.num_online_cpus()), batch << 2)
 
 
 def _zone_set_pageset_high_and_batch(zone: Zone, high_min: int, high_max: int, batch: int) -> None:
@@ -204,7 +208,7 @@ def _zone_set_pageset_high_and_batch(zone: Zone, high_min: int, high_max: int, b
         pcp.high_max = high_max  # LPA-8.7.10
 
 
-def zone_set_pageset_high_and_batch(k: Kernel, zone: Zone) -> None:
+def zone_set_pageset_high_and_batch(k: Kernel, zone: Zone, cpu_online: int) -> None:
     """Compute batch, high_min and high_max for every CPU's pageset of the zone.
 
     Kernel:  zone_set_pageset_high_and_batch(), mm/page_alloc.c; LPA-8.7
@@ -214,10 +218,10 @@ def zone_set_pageset_high_and_batch(k: Kernel, zone: Zone) -> None:
     batch = zone_config.batch if zone_config.batch is not None else zone_batchsize(zone)
     fraction = k.config.percpu_pagelist_high_fraction
     if fraction:
-        high_min = high_max = zone_highsize(k, zone, batch, fraction)  # LPA-8.7.6
+        high_min = high_max = zone_highsize(k, zone, batch, cpu_online, fraction)  # LPA-8.7.6
     else:
-        high_min = zone_highsize(k, zone, batch, 0)  # LPA-8.7.4, LPA-8.7.8
-        high_max = zone_highsize(k, zone, batch, MIN_PERCPU_PAGELIST_HIGH_FRACTION)  # LPA-8.7.5
+        high_min = zone_highsize(k, zone, batch, cpu_online, 0)  # LPA-8.7.4, LPA-8.7.8
+        high_max = zone_highsize(k, zone, batch, cpu_online, MIN_PERCPU_PAGELIST_HIGH_FRACTION)  # LPA-8.7.5
     if zone_config.high_min is not None:
         high_min = zone_config.high_min
     if zone_config.high_max is not None:

@@ -13,6 +13,7 @@ from pageblock_buddy.linux_6_12 import (
     fallback,
     free,
     highatomic,
+    hotplug,
     isolation,
     pcp,
     watermark,
@@ -53,6 +54,7 @@ CALLS: Final = Calls(
     drain_zone_pages=drain.drain_zone_pages,
     decay_pcp_high=drain.decay_pcp_high,
     drain_all_pages=drain.drain_all_pages,
+    page_alloc_cpu_dead=hotplug.page_alloc_cpu_dead,
     set_migratetype_isolate=isolation.set_migratetype_isolate,
     unset_migratetype_isolate=isolation.unset_migratetype_isolate,
 )

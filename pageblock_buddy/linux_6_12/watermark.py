@@ -163,7 +163,7 @@ def setup_per_zone_wmarks(k: Kernel, min_free_kbytes: int) -> None:
         zone.watermark_boost = 0
         zone.watermark[:] = (minimum, minimum + distance, minimum + 2 * distance, minimum + 3 * distance)  # LPA-11.1.12
     for zone in k.zones:
-        zone_set_pageset_high_and_batch(k, zone)  # LPA-8.7.9
+        zone_set_pageset_high_and_batch(k, zone, 0)  # LPA-8.7.9
 
 
 def set_recommended_min_free_kbytes(k: Kernel, min_free_kbytes: int) -> None:

@@ -9,13 +9,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pageblock_buddy.machine.lists import ListHead
     from pageblock_buddy.mm.alloc_context import AllocContext, RmqueueMode
     from pageblock_buddy.mm.kernel import Kernel
     from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PcpBuddyCalls:
+    """The entry points that exist only where pageblocks have owners: rfc and what builds on it.
+
+    Mirrored code reaches them as ``k.pcp_buddy``.  The comment behind a field names who replaces it.
+    """
+
+    # taking from the PCP
+    pcp_rmqueue_smallest: Callable[[Kernel, Zone, PerCpuPages, int, int], int | None]  # llist: absorbs first
+    # refill, phase by phase; each returns the pages that it got
+    refill_recover: Callable[[Kernel, Zone, PerCpuPages, int, int, int], int]  # recover-enough, -cycle, -cap
+    refill_claim: Callable[[Kernel, Zone, PerCpuPages, int, int, int], int]  # claim-own-type, claim-cma
+    refill_chunks: Callable[[Kernel, Zone, PerCpuPages, int, int, int], int]
+    refill_classic: Callable[[Kernel, Zone, PerCpuPages, int, int, int, int], int]
+    recover_block: Callable[[Kernel, Zone, PerCpuPages, int, int], Recovered]  # recover-counter
+    # pageblock_data
+    set_pageblock_owner: Callable[[Kernel, Zone, int, int], None]  # monitors
+    list_owned_block: Callable[[Kernel, Zone, PerCpuPages, int], None]  # owned-per-type
+    unlist_owned_block: Callable[[Kernel, Zone, int], None]  # owned-per-type
+    owned_blocks_to_recover: Callable[[Kernel, PerCpuPages, int], list[int]]  # owned-per-type
+    # free
+    pcp_free_lock: Callable[[Kernel, PerCpuPages, int], bool]  # rfc-trylock
+    still_routed: Callable[[Kernel, int, int, int], bool]  # offline-keep
+    # drain
+    merge_pcp_buddies: Callable[[Kernel, PerCpuPages], int]
+    drain_order: Callable[[Kernel, int], Sequence[int]]  # drain-oldest
+
+
+class Recovered(NamedTuple):
+    """What phase 0 found in one pageblock: pages taken, PFNs looked at, and whether it saw the block to its end."""
+
+    pages: int
+    scanned: int
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +98,12 @@ class Calls:
     drain_zone_pages: Callable[[Kernel, Zone, PerCpuPages], None]  # rfc
     decay_pcp_high: Callable[[Kernel, Zone, PerCpuPages], int]  # 6.1: none
     drain_all_pages: Callable[[Kernel, Zone | None], None]  # llist: CPUs with remote frees
+    page_alloc_cpu_dead: Callable[[Kernel, int], None]  # rfc: disowning; llist: absorbing
     # isolation
     set_migratetype_isolate: Callable[[Kernel, Zone, int], bool]  # 7.0: isolation bit
     unset_migratetype_isolate: Callable[[Kernel, Zone, int, int], None]  # 7.0: isolation bit
+    # what only some variants have; None elsewhere
+    alloc_pages_nolock: Callable[[Kernel, int, int, int], int | None] | None = None  # 7.0
+    free_pages_nolock: Callable[[Kernel, int, int], None] | None = None  # 7.0
+    after_load: Callable[[Kernel], None] | None = None  # recover-counter: what follows from a loaded state
+    pcp_buddy: PcpBuddyCalls | None = None  # rfc

@@ -6,6 +6,7 @@ Every mirrored function takes it first, as ``k``.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 
 from pageblock_buddy import gfp
@@ -13,7 +14,7 @@ from pageblock_buddy.config import Config
 from pageblock_buddy.errors import BadArgument
 from pageblock_buddy.machine.cpu import Machine
 from pageblock_buddy.machine.tracepoints import Tracer
-from pageblock_buddy.mm.calls import Calls
+from pageblock_buddy.mm.calls import Calls, PcpBuddyCalls
 from pageblock_buddy.mm.mmzone import Node, Zone
 from pageblock_buddy.mm.page import new_column
 from pageblock_buddy.mm.zonelists import build_zonelists
@@ -25,7 +26,10 @@ class Kernel:
     ``mem_map`` is the page state column (mm/page.py), indexed by PFN.  ``pageblock_flags`` has one
     byte per pageblock, indexed by ``pfn >> pageblock_order``: the stored migratetype.
     ``nr_movable`` counts, per pageblock, the allocated pages that are on an LRU list or have
-    movable_ops; a claim depends on them (LPA-6.3.6).  ``page_refs`` holds reference counts
+    movable_ops; a claim depends on them (LPA-6.3.6).  ``pageblock_cpu`` and ``pageblock_cpu_node`` are the owner and
+    the linkage of struct pageblock_data, each as CPU + 1; ``pageblock_nr_free`` (policy recover-counter) counts the
+    block's pages on the zone's free lists.  ``pcp_buddy`` is the second table of entry points, set only where
+    pageblocks have owners.  ``page_refs`` holds reference counts
     other than 1.  ``zones`` is in the order of for_each_zone(): node by node.  Cost of the object: one byte a page,
     untouched parts free on large machines.
     """
@@ -41,8 +45,12 @@ class Kernel:
         "nr_movable",
         "nr_pcp_lists",
         "page_refs",
+        "pageblock_cpu",
+        "pageblock_cpu_node",
         "pageblock_flags",
+        "pageblock_nr_free",
         "pageblock_order",
+        "pcp_buddy",
         "pgalloc",
         "pgfree",
         "trace",
@@ -56,6 +64,9 @@ class Kernel:
         self.calls = calls
         self.machine = Machine(config.nr_cpus)
         self.trace: Tracer | None = None
+        self.pcp_buddy: PcpBuddyCalls
+        if calls.pcp_buddy is not None:
+            self.pcp_buddy = calls.pcp_buddy
         self.pageblock_order = config.pageblock_order
         self.block_pages = 1 << config.pageblock_order
         #: HPAGE_PMD_ORDER, the one order above 3 that has PCP lists; None without (decision D-02)
@@ -64,7 +75,11 @@ class Kernel:
         )
         self.nr_pcp_lists = calls.nr_pcp_lists(self)
         self.mem_map = new_column(config.end_pfn)
-        self.pageblock_flags = new_column((config.end_pfn >> config.pageblock_order) + 1)  # LPA-2.0.4
+        nr_pageblocks = (config.end_pfn >> config.pageblock_order) + 1
+        self.pageblock_flags = new_column(nr_pageblocks)  # LPA-2.0.4
+        self.pageblock_cpu: array[int] = array("H", bytes(2 * nr_pageblocks))
+        self.pageblock_cpu_node: array[int] = array("H", bytes(2 * nr_pageblocks))
+        self.pageblock_nr_free: array[int] = array("H", bytes(2 * nr_pageblocks))
         self.nr_movable: dict[int, int] = {}  # LPA-2.0.15
         self.page_refs: dict[int, int] = {}
         self.pgalloc = [0] * gfp.MAX_NR_ZONES

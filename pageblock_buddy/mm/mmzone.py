@@ -12,6 +12,7 @@ from __future__ import annotations
 from pageblock_buddy import gfp
 from pageblock_buddy.machine.cpu import Machine
 from pageblock_buddy.machine.lists import ListHead
+from pageblock_buddy.machine.llist import LlistHead
 from pageblock_buddy.machine.spinlock import Spinlock
 
 
@@ -34,6 +35,10 @@ class PerCpuPages:
 
     ``count``, ``high*``, ``batch`` and ``free_count`` are base pages; ``lists`` is indexed by pindex.
 
+    Used by variants with owners only: ``owned_blocks`` holds the first PFN of each owned pageblock whose fragments a
+    drain sent to the zone; ``owned_blocks_by_type`` is its form in the policy owned-per-type; ``free_llist`` (llist)
+    holds what other CPUs freed.
+
     Kernel:  struct per_cpu_pages
     """
 
@@ -45,11 +50,14 @@ class PerCpuPages:
         "expire",
         "flags",
         "free_count",
+        "free_llist",
         "high",
         "high_max",
         "high_min",
         "lists",
         "lock",
+        "owned_blocks",
+        "owned_blocks_by_type",
     )
 
     def __init__(self, machine: Machine, cpu: int, nr_lists: int) -> None:
@@ -66,6 +74,9 @@ class PerCpuPages:
         self.expire = 0
         self.free_count = 0
         self.lists: tuple[ListHead, ...] = tuple(ListHead() for _ in range(nr_lists))
+        self.owned_blocks = ListHead()
+        self.owned_blocks_by_type: tuple[ListHead, ...] = tuple(ListHead() for _ in range(gfp.MIGRATE_PCPTYPES))
+        self.free_llist = LlistHead()
 
 
 class PerCpuZonestat:
@@ -85,6 +96,7 @@ class Zone:
     """A zone of a node.
 
     ``nr_free_pages`` is the global counter vm_stat[NR_FREE_PAGES], without the per-CPU diffs.
+    ``trylock_free_pages`` (7.0) holds what was freed by somebody who could take no lock.
 
     Kernel:  struct zone
     """
@@ -111,6 +123,7 @@ class Zone:
         "percpu_drift_mark",
         "present_pages",
         "spanned_pages",
+        "trylock_free_pages",
         "watermark",
         "watermark_boost",
         "zone_start_pfn",
@@ -139,6 +152,7 @@ class Zone:
         self.pageset_high_min = 0
         self.pageset_high_max = 0
         self.pageset_batch = 1
+        self.trylock_free_pages = LlistHead()
         self.lock = Spinlock(machine, "zone->lock")
         self.free_area: tuple[FreeArea, ...] = tuple(FreeArea() for _ in range(max_page_order + 1))
         self.per_cpu_pageset: tuple[PerCpuPages, ...] = tuple(
@@ -154,15 +168,16 @@ class Node:
     """A NUMA node: its zones by index and its zonelists.
 
     ``zonelists[thisnode][highest_zoneidx]`` is the tuple of zones that a request may use, in
-    order; ``thisnode`` is 1 for __GFP_THISNODE.
+    order; ``thisnode`` is 1 for __GFP_THISNODE.  ``kswapd_running`` (7.0) is an input: the model has no kswapd.
 
     Kernel:  struct pglist_data
     """
 
-    __slots__ = ("nid", "node_zones", "zonelists")
+    __slots__ = ("kswapd_running", "nid", "node_zones", "zonelists")
 
     def __init__(self, nid: int) -> None:
         self.nid = nid
+        self.kswapd_running = False
         self.node_zones: list[Zone | None] = [None] * gfp.MAX_NR_ZONES
         self.zonelists: tuple[tuple[tuple[Zone, ...], ...], tuple[tuple[Zone, ...], ...]] = ((), ())
 

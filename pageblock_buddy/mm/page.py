@@ -6,8 +6,10 @@ byte of a block's *first* page says where the block is, and its order; every oth
 
     0x80 | order           PageBuddy: head of a free block on a zone free list
     0x40 | order           head of a block on a per-CPU list
+    0x40 | 0x10 | order    the same, PagePCPBuddy: it belongs to an owned pageblock and may merge there (rfc)
     0x20 | order           first page of an allocation
     0x20 | 0x10 | order    first page of a compound allocation (__GFP_COMP)
+    0x10 | order           first page of a block on a lock-less list: freed, not yet on any other list (7.0, llist)
     0x00                   none of these: a tail page, a hole, or memory that the allocator was never given
 
 Kernel: include/linux/page-flags.h, include/linux/mm_types.h
@@ -22,6 +24,10 @@ PG_BUDDY: Final = 0x80  # LPA-2.0.13
 PG_PCP: Final = 0x40
 PG_ALLOCATED: Final = 0x20
 PG_COMPOUND: Final = 0x10
+PG_PCP_BUDDY: Final = PG_PCP | 0x10
+PG_LLIST: Final = 0x10
+#: what kind of place a state names, without the order
+PG_KIND_MASK: Final = 0xF0
 PG_ORDER_MASK: Final = 0x0F
 PG_NONE: Final = 0x00  # LPA-4.1.2
 

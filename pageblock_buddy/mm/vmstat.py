@@ -60,7 +60,7 @@ def calculate_normal_threshold(k: Kernel, zone: Zone) -> int:
     if k.config.vm_stat_threshold is not None:
         return k.config.vm_stat_threshold
     mem = zone.managed_pages >> 15  # 128 MiB units
-    return min(MAX_STAT_THRESHOLD, 2 * k.config.nr_cpus.bit_length() * (1 + mem.bit_length()))  # LPA-14.0.3
+    return min(MAX_STAT_THRESHOLD, 2 * k.machine.num_online_cpus().bit_length() * (1 + mem.bit_length()))  # LPA-14.0.3
 
 
 def refresh_zone_stat_thresholds(k: Kernel) -> None:
@@ -76,9 +76,21 @@ def refresh_zone_stat_thresholds(k: Kernel) -> None:
         # Where the counters could lie by more than the gap between low and min, the kernel
         # remembers up to which free count it must not trust them.
         tolerate_drift = wmark_pages(zone, gfp.WMARK_LOW) - wmark_pages(zone, gfp.WMARK_MIN)
-        max_drift = k.config.nr_cpus * threshold
+        max_drift = k.machine.num_online_cpus() * threshold
         if max_drift > tolerate_drift:
             zone.percpu_drift_mark = wmark_pages(zone, gfp.WMARK_HIGH) + max_drift  # LPA-14.0.15
+
+
+def cpu_vm_stats_fold(k: Kernel, cpu: int) -> None:
+    """Fold the diffs of a CPU that is gone.
+
+    Kernel:  cpu_vm_stats_fold(), mm/vmstat.c; LPA-14.0.4
+    Status:  source
+    """
+    for zone in k.zones:
+        stat = zone.per_cpu_zonestats[cpu]
+        zone.nr_free_pages += stat.nr_free_pages_diff  # LPA-14.0.4
+        stat.nr_free_pages_diff = 0
 
 
 def refresh_cpu_vm_stats(k: Kernel, do_pagesets: bool) -> None:

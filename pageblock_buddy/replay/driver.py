@@ -21,8 +21,16 @@ Progress = Callable[[int, int], None]
 
 
 def choose_variant(reader: RecordingReader, name: str | None) -> Variant:
-    """The variant asked for, or the one that is exact for the recording's kernel.  Errors: UnknownVariant."""
-    return get_variant(name) if name is not None else variant_for_kernel(reader.meta.kernel)
+    """The variant asked for, or the one that is exact for the recording's kernel.
+
+    Errors: UnknownVariant; InputError for a variant whose state cannot be a recorded one.
+    """
+    if name is None:
+        return variant_for_kernel(reader.meta.kernel)
+    variant = get_variant(name)
+    if variant.calls.pcp_buddy is not None:
+        raise InputError(f"{name} keeps other per-CPU lists than the recorded kernel: its PFNs cannot be compared")
+    return variant
 
 
 def open_replay(

@@ -253,7 +253,7 @@ def test_high_counts_the_boost() -> None:
     """LPA-8.7.8, LPA-11.1.15: low_wmark includes the boost."""
     system = booted()
     system.zones[0].watermark_boost = 512
-    pcp_code.zone_set_pageset_high_and_batch(system.kernel, system.zones[0])
+    pcp_code.zone_set_pageset_high_and_batch(system.kernel, system.zones[0], 0)
     assert limits_of(system) == [(63, 9663 + 512, 81920)]
 
 
@@ -282,7 +282,7 @@ def test_free_high_batch(llc: int, flag: int) -> None:
     pcp = pcp_of(system)
     assert pcp.flags == flag
     pcp.flags = 0b11
-    pcp_code.zone_set_pageset_high_and_batch(system.kernel, system.zones[0])
+    pcp_code.zone_set_pageset_high_and_batch(system.kernel, system.zones[0], 0)
     assert pcp.flags == gfp.PCPF_PREV_FREE_HIGH_ORDER | flag
 
 

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Per-CPU lists of every order up to pageblock_order, and splitting on them.
+
+A chunk is *marked* (PagePCPBuddy) if it belongs to an owned pageblock and lies on its owner's PCP; marked chunks
+merge in a drain.  What phases 2 and 3 bring, and frees of pages that nobody owns, lie there unmarked, for batching
+only.
+
+Kernel: mm/page_alloc.c, include/linux/mmzone.h; [RFC 2/2]
+"""
+
+from __future__ import annotations
+
+from pageblock_buddy import gfp
+from pageblock_buddy.mm.kernel import Kernel
+from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
+from pageblock_buddy.mm.page import PG_KIND_MASK
+
+
+def nr_pcp_lists(k: Kernel) -> int:
+    """How many lists a per-CPU pageset has.
+
+    Kernel:  NR_PCP_LISTS, include/linux/mmzone.h; [RFC 2/2]
+    Status:  decision D-10
+    """
+    return gfp.MIGRATE_PCPTYPES * (k.pageblock_order + 1)
+
+
+def order_to_pindex(k: Kernel, mt: int, order: int) -> int:
+    """The list of a type (0..2) and order.
+
+    Kernel:  order_to_pindex(), mm/page_alloc.c; [RFC 2/2]
+    Status:  decision D-10
+    """
+    return gfp.MIGRATE_PCPTYPES * order + mt
+
+
+def pindex_to_order(k: Kernel, pindex: int) -> int:
+    """The order of the chunks on a list.
+
+    Kernel:  pindex_to_order(), mm/page_alloc.c; [RFC 2/2]
+    Status:  decision D-10
+    """
+    return pindex // gfp.MIGRATE_PCPTYPES
+
+
+def pcp_list_type(k: Kernel, pfn: int) -> int:
+    """The PCP type (0..2) that a block's pages are listed under now: HIGHATOMIC, CMA and ISOLATE count as MOVABLE."""
+    mt = k.calls.get_pageblock_migratetype(k, pfn)
+    return mt if mt < gfp.MIGRATE_PCPTYPES else gfp.MIGRATE_MOVABLE
+
+
+def add_refill(k: Kernel, pcp: PerCpuPages, pfn: int, order: int, mt: int, kind: int) -> None:
+    """Append a chunk that came from the zone; ``kind`` is PG_PCP_BUDDY for a marked one, else PG_PCP."""
+    pcp.lists[gfp.MIGRATE_PCPTYPES * order + mt].list_add_tail(pfn)
+    k.mem_map[pfn] = kind | order
+    pcp.count += 1 << order
+
+
+def has_chunk(k: Kernel, pcp: PerCpuPages, order: int, mt: int) -> bool:
+    """Whether a request of this order and type could be served from the lists."""
+    return not all(pcp_list.list_empty() for pcp_list in pcp.lists[gfp.MIGRATE_PCPTYPES * order + mt :: 3])
+
+
+def pcp_rmqueue_smallest(k: Kernel, zone: Zone, pcp: PerCpuPages, order: int, mt: int) -> int | None:
+    """Take a block from the smallest sufficient chunk on the lists, or None.
+
+    The lower half is kept at each split; the upper halves go to the heads of their lists and inherit the mark.
+
+    Kernel:  pcp_rmqueue_smallest(), mm/page_alloc.c; [RFC 2/2]
+    Status:  inferred, the name from [03/40] and [21/40]; decision D-17
+    Locks:   holds pcp.lock
+    Cost:    O(pageblock_order)
+    """
+    lists = pcp.lists
+    pindex = gfp.MIGRATE_PCPTYPES * order + mt
+    while pindex < len(lists):
+        if not lists[pindex].list_empty():
+            pfn = lists[pindex].pop_first()
+            pcp.count -= 1 << order
+            current_order = pindex // gfp.MIGRATE_PCPTYPES
+            if current_order > order:
+                kind = k.mem_map[pfn] & PG_KIND_MASK
+                while current_order > order:
+                    current_order -= 1
+                    upper = pfn + (1 << current_order)
+                    lists[gfp.MIGRATE_PCPTYPES * current_order + mt].list_add(upper)
+                    k.mem_map[upper] = kind | current_order
+            return pfn
+        pindex += gfp.MIGRATE_PCPTYPES
+    return None

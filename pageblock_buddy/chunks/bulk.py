@@ -21,7 +21,7 @@ def rmqueue_bulk(k: Kernel, zone: Zone, order: int, count: int, pcp: PerCpuPages
 
     Returns the blocks of 2^order taken, which the caller counts.
 
-    Kernel:  rmqueue_bulk(), mm/page_alloc.c; [Babka 04-10]
+    Kernel:  rmqueue_bulk(), mm/page_alloc.c; [Babka 04-10]; RFC-10.14, RFC-10.15
     Status:  decision D-28
     Locks:   holds pcp.lock; takes zone.lock
     Units:   count and the result are blocks of 2^order pages
@@ -29,7 +29,7 @@ def rmqueue_bulk(k: Kernel, zone: Zone, order: int, count: int, pcp: PerCpuPages
     """
     if not lock_zone_for_alloc(zone, alloc_flags):
         return 0
-    chunks = take_chunks(k, zone, order, count, mt)
+    chunks = take_chunks(k, zone, order, count, mt)  # RFC-10.14
     taken = sum(1 << (chunk_order - order) for _, chunk_order in chunks)
     mode = RmqueueMode()
     while taken < count:
@@ -42,7 +42,7 @@ def rmqueue_bulk(k: Kernel, zone: Zone, order: int, count: int, pcp: PerCpuPages
     pcp_list = pcp.lists[k.calls.order_to_pindex(k, mt, order)]
     for chunk, chunk_order in chunks:
         for pfn in range(chunk, chunk + (1 << chunk_order), 1 << order):
-            pcp_list.list_add_tail(pfn)
+            pcp_list.list_add_tail(pfn)  # RFC-10.15
             k.mem_map[pfn] = PG_PCP | order
     return taken
 

@@ -15,11 +15,11 @@ from pageblock_buddy.rfc import variant as rfc
 def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> None:
     """Send at least ``count`` pages (or all) from a CPU's lists to the zone: absorb, merge, drain.
 
-    Kernel:  free_pcppages_bulk(), mm/page_alloc.c; [03/40]
+    Kernel:  free_pcppages_bulk(), mm/page_alloc.c; [03/40]; RFC-9.7, RFC-9.13
     Status:  source
     Locks:   holds pcp.lock; takes zone.lock
     Units:   count is base pages
     Points:  zone.lock lock, unlock
     """
-    absorb_remote_frees(k, pcp)
+    absorb_remote_frees(k, pcp)  # RFC-9.7, RFC-9.13
     rfc.CALLS.free_pcppages_bulk(k, zone, count, pcp, pindex)

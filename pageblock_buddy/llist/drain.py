@@ -17,7 +17,7 @@ def drain_pages_zone(k: Kernel, cpu: int, zone: Zone) -> None:
 
     The one place where another CPU takes this pcp->lock.
 
-    Kernel:  drain_pages_zone(), mm/page_alloc.c; [03/40]
+    Kernel:  drain_pages_zone(), mm/page_alloc.c; [03/40]; RFC-9.7
     Status:  source
     Locks:   takes pcp.lock, zone.lock
     Context: task
@@ -27,7 +27,7 @@ def drain_pages_zone(k: Kernel, cpu: int, zone: Zone) -> None:
     count = 1
     while count:
         pcp.lock.lock()
-        absorb_remote_frees(k, pcp)
+        absorb_remote_frees(k, pcp)  # RFC-9.7
         count = pcp.count
         if count:
             piece = min(count, pcp.batch << k.config.pcp_batch_scale_max)
@@ -39,7 +39,7 @@ def drain_pages_zone(k: Kernel, cpu: int, zone: Zone) -> None:
 def drain_all_pages(k: Kernel, zone: Zone | None) -> None:
     """Empty every CPU's lists, of one zone or of all; a CPU whose count is 0 may still have remote frees.
 
-    Kernel:  drain_all_pages(), mm/page_alloc.c; [03/40]
+    Kernel:  drain_all_pages(), mm/page_alloc.c; [03/40]; RFC-9.11
     Status:  decision D-27
     """
     if k.trace is not None:
@@ -48,6 +48,7 @@ def drain_all_pages(k: Kernel, zone: Zone | None) -> None:
     zones = k.zones if zone is None else (zone,)
     online = [cpu for cpu in range(k.machine.nr_cpus) if k.machine.online[cpu]]
     pagesets = {cpu: [z.per_cpu_pageset[cpu] for z in zones] for cpu in online}
+    # RFC-9.11
     cpus = [cpu for cpu, pcps in pagesets.items() if any(p.count or not p.free_llist.llist_empty() for p in pcps)]
     for cpu in cpus:
         if zone is not None:

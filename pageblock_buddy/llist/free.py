@@ -25,16 +25,16 @@ def free_to_remote_owner(k: Kernel, zone: Zone, pfn: int, order: int, tag: int, 
     If the owner died after its tag was read, nobody would ever absorb: then the pusher takes all that is there and
     gives it to the zone.
 
-    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [03/40]
+    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [03/40]; RFC-9.6, RFC-9.15, RFC-9.12
     Status:  source; decision D-27 (a dead owner)
     Locks:   takes zone.lock; tries zone.lock (only for a dead owner)
     Points:  llist push, llist take
     """
     free_llist = zone.per_cpu_pageset[tag - 1].free_llist
     k.mem_map[pfn] = PG_LLIST | order
-    free_llist.llist_add(pfn, order)
+    free_llist.llist_add(pfn, order)  # RFC-9.6, RFC-9.15
     if not k.pcp_buddy.still_routed(k, pfn, tag, tag - 1):
-        for stranded, stranded_order in free_llist.llist_del_all():
+        for stranded, stranded_order in free_llist.llist_del_all():  # RFC-9.12
             k.mem_map[stranded] = PG_NONE
             k.calls.free_one_page(k, zone, stranded, stranded_order, fpi_flags)
 
@@ -42,12 +42,12 @@ def free_to_remote_owner(k: Kernel, zone: Zone, pfn: int, order: int, tag: int, 
 def pcp_free_lock(k: Kernel, pcp: PerCpuPages, fpi_flags: int) -> bool:
     """Try the running CPU's own pcp->lock, in every context.  False: it is busy.
 
-    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [03/40]
+    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [03/40]; RFC-9.5
     Status:  source
     Locks:   tries pcp.lock
     Points:  pcp.lock trylock
     """
-    return pcp.lock.trylock()
+    return pcp.lock.trylock()  # RFC-9.5
 
 
 def lock_local_pcp(
@@ -56,7 +56,7 @@ def lock_local_pcp(
     """Lock the running CPU's PCP for a page of its own or of nobody; None if that is busy.  ``held`` is kept if it
     is that.
 
-    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [03/40]
+    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [03/40]; RFC-9.5
     Status:  source; decision D-23 (looking again)
     Locks:   tries pcp.lock; drops pcp.lock
     Points:  pcp.lock trylock, unlock
@@ -76,7 +76,7 @@ def lock_local_pcp(
 def _free_frozen_pages(k: Kernel, pfn: int, order: int, fpi_flags: int) -> None:
     """Free a block whose last reference is gone.
 
-    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [03/40]
+    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [03/40]; RFC-6.1, RFC-6.2, RFC-6.3
     Status:  source
     Locks:   tries pcp.lock; takes zone.lock
     Points:  llist push; pcp.lock trylock, unlock; zone.lock lock, unlock
@@ -113,7 +113,7 @@ def _free_frozen_pages(k: Kernel, pfn: int, order: int, fpi_flags: int) -> None:
 def free_unref_folios(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
     """Free a batch of (PFN, order): remote ones are pushed, the others go under as few pcp->lock holds as possible.
 
-    Kernel:  free_unref_folios(), mm/page_alloc.c; [03/40]
+    Kernel:  free_unref_folios(), mm/page_alloc.c; [03/40]; RFC-6.19, RFC-6.20
     Status:  inferred, the routing of __free_frozen_pages()
     Locks:   tries pcp.lock; drops pcp.lock; takes zone.lock
     Points:  llist push; pcp.lock trylock, unlock; zone.lock lock, unlock

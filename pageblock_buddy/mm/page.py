@@ -24,7 +24,7 @@ PG_BUDDY: Final = 0x80  # LPA-2.0.13
 PG_PCP: Final = 0x40
 PG_ALLOCATED: Final = 0x20
 PG_COMPOUND: Final = 0x10
-PG_PCP_BUDDY: Final = PG_PCP | 0x10
+PG_PCP_BUDDY: Final = PG_PCP | 0x10  # RFC-3.9
 PG_LLIST: Final = 0x10
 #: what kind of place a state names, without the order
 PG_KIND_MASK: Final = 0xF0

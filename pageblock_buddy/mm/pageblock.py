@@ -84,7 +84,7 @@ def pfn_to_pageblock(k: Kernel, pfn: int) -> PageblockData:
     Kernel:  pfn_to_pageblock(), [RFC 1/2]; RFC-3.1
     Status:  inferred
     """
-    return PageblockData(k, pfn >> k.pageblock_order)
+    return PageblockData(k, pfn >> k.pageblock_order)  # RFC-3.1
 
 
 def pbd_migratetype(k: Kernel, pbd: PageblockData) -> int:
@@ -93,4 +93,4 @@ def pbd_migratetype(k: Kernel, pbd: PageblockData) -> int:
     Kernel:  pbd_migratetype(), [RFC 1/2]; RFC-3.5
     Status:  source; decision D-25 (it reports ISOLATE)
     """
-    return k.calls.get_pageblock_migratetype(k, pbd.block_pfn)
+    return k.calls.get_pageblock_migratetype(k, pbd.block_pfn)  # RFC-3.5

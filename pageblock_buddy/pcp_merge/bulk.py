@@ -17,18 +17,18 @@ from pageblock_buddy.mm.page import PG_NONE
 def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> None:
     """Send at least ``count`` pages (or all) from per-CPU lists to the zone, merged as far as they go among themselves.
 
-    Kernel:  free_pcppages_bulk(), mm/page_alloc.c; [ZiYan 04-03]
+    Kernel:  free_pcppages_bulk(), mm/page_alloc.c; [ZiYan 04-03]; RFC-10.17, RFC-10.18
     Status:  decision D-28
     Locks:   holds pcp.lock; takes zone.lock
     Units:   count is base pages
     Cost:    O(pages * max_page_order)
     Points:  zone.lock lock, unlock
     """
-    chunks = merge_victims(k, take_victims(k, count, pcp, pindex))
+    chunks = merge_victims(k, take_victims(k, count, pcp, pindex))  # RFC-10.17
     zone.lock.lock()
     for pfn, order in chunks.items():
         mt = k.calls.get_pageblock_migratetype(k, pfn)
-        k.calls._free_one_page(k, pfn, zone, order, mt, FPI_NONE)
+        k.calls._free_one_page(k, pfn, zone, order, mt, FPI_NONE)  # RFC-10.18
         if k.trace is not None:
             k.trace.mm_page_pcpu_drain(k.machine.cpu, pfn, order, mt)
     zone.lock.unlock()
@@ -55,11 +55,13 @@ def take_victims(k: Kernel, count: int, pcp: PerCpuPages, pindex: int) -> dict[i
 
 
 def merge_victims(k: Kernel, victims: dict[int, int]) -> dict[int, int]:
-    """The victims with buddies merged, bottom up to pageblock_order; a merged block goes behind the others."""
+    """The victims with buddies merged, bottom up to pageblock_order, each in the place of its first one."""
+    place = {pfn: i for i, pfn in enumerate(victims)}
     for order in range(k.pageblock_order):
         for pfn in [pfn for pfn, victim_order in victims.items() if victim_order == order]:
             buddy = pfn ^ (1 << order)
             if victims.get(pfn) == order and victims.get(buddy) == order:
                 del victims[pfn], victims[buddy]
                 victims[pfn & buddy] = order + 1
-    return victims
+                place[pfn & buddy] = min(place[pfn], place[buddy])
+    return dict(sorted(victims.items(), key=lambda victim: place[victim[0]]))

@@ -20,14 +20,14 @@ def _rmqueue_pcplist(
 
     ``pcp_list`` is what today's code would look at alone; lists of larger orders serve here as well.
 
-    Kernel:  __rmqueue_pcplist(), mm/page_alloc.c; [RFC 2/2]
+    Kernel:  __rmqueue_pcplist(), mm/page_alloc.c; [RFC 2/2]; RFC-4.10, RFC-4.11, RFC-4.8
     Status:  inferred
     Locks:   holds pcp.lock; takes zone.lock
     Points:  zone.lock lock, unlock
     """
     pfn = k.pcp_buddy.pcp_rmqueue_smallest(k, zone, pcp, order, mt)
     if pfn is None:
-        count = k.calls.nr_pcp_alloc(k, pcp, zone, order)
-        k.calls.rmqueue_bulk(k, zone, order, count, pcp, mt, alloc_flags)
+        count = k.calls.nr_pcp_alloc(k, pcp, zone, order)  # RFC-4.10, RFC-4.11
+        k.calls.rmqueue_bulk(k, zone, order, count, pcp, mt, alloc_flags)  # RFC-4.8
         pfn = k.pcp_buddy.pcp_rmqueue_smallest(k, zone, pcp, order, mt)
     return pfn

@@ -27,7 +27,7 @@ def rmqueue_bulk(k: Kernel, zone: Zone, order: int, count: int, pcp: PerCpuPages
     Returns what it got in blocks of 2^order, rounded down; the phases count into the pageset.  Recovered blocks
     and whole pageblocks may bring more than was asked for.
 
-    Kernel:  rmqueue_bulk(), mm/page_alloc.c; [RFC 2/2]
+    Kernel:  rmqueue_bulk(), mm/page_alloc.c; [RFC 2/2]; RFC-4.10, RFC-5.3, RFC-5.9, RFC-5.5
     Status:  source; decision D-12 (what is wanted after each phase)
     Locks:   holds pcp.lock; takes zone.lock
     Units:   count and the result are blocks of 2^order pages
@@ -36,16 +36,16 @@ def rmqueue_bulk(k: Kernel, zone: Zone, order: int, count: int, pcp: PerCpuPages
     Errors:  none; 0 means the zone had nothing to give
     """
     phases = k.pcp_buddy
-    wanted = count << order
-    if not lock_zone_for_alloc(zone, alloc_flags):
+    wanted = count << order  # RFC-4.10
+    if not lock_zone_for_alloc(zone, alloc_flags):  # RFC-5.3, RFC-5.9
         return 0
     got = 0
     # Disabled lists (and the boot pageset) are to stay empty: nothing but the page that is asked for.
-    if pcp.high >= pcp.batch:
-        got += phases.refill_recover(k, zone, pcp, wanted, mt, alloc_flags)
+    if pcp.high >= pcp.batch:  # RFC-5.5
+        got += phases.refill_recover(k, zone, pcp, wanted, mt, alloc_flags)  # RFC-5.1, RFC-5.2
         got += phases.refill_claim(k, zone, pcp, still_wanted(k, pcp, order, mt, wanted - got), mt, alloc_flags)
         got += phases.refill_chunks(k, zone, pcp, order, still_wanted(k, pcp, order, mt, wanted - got), mt)
-    rest = still_wanted(k, pcp, order, mt, wanted - got)
+    rest = still_wanted(k, pcp, order, mt, wanted - got)  # RFC-5.3
     got += phases.refill_classic(k, zone, pcp, order, rest, mt, alloc_flags)
     zone.lock.unlock()
     return got >> order
@@ -56,7 +56,7 @@ def still_wanted(k: Kernel, pcp: PerCpuPages, order: int, mt: int, rest: int) ->
     request.
     """
     if rest < 1 << order and not has_chunk(k, pcp, order, mt):
-        return 1 << order
+        return 1 << order  # RFC-5.4
     return rest
 
 
@@ -69,16 +69,16 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
     First marked buddies merge, outside zone->lock; then the largest chunks go first.  A chunk is never split, so up to
     a pageblock less one page more than ``count`` may go.
 
-    Kernel:  free_pcppages_bulk(), mm/page_alloc.c; [RFC 2/2]
+    Kernel:  free_pcppages_bulk(), mm/page_alloc.c; [RFC 2/2]; RFC-7.8, RFC-7.1, RFC-7.2, RFC-7.10
     Status:  source; decision D-18 (victims)
     Locks:   holds pcp.lock; takes zone.lock
     Units:   count is base pages
     Cost:    O(chunks on the lists + chunks freed * max_page_order)
     Points:  zone.lock lock, unlock
     """
-    count = min(pcp.count, count)
+    count = min(pcp.count, count)  # RFC-7.8
     if count > 0:
-        k.pcp_buddy.merge_pcp_buddies(k, pcp)
+        k.pcp_buddy.merge_pcp_buddies(k, pcp)  # RFC-7.1, RFC-7.2
     zone.lock.lock()
     for victims in k.pcp_buddy.drain_order(k, pindex):
         if count <= 0:
@@ -86,7 +86,7 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
         pcp_list = pcp.lists[victims]
         order = k.calls.pindex_to_order(k, victims)
         while count > 0 and not pcp_list.list_empty():
-            pfn = pcp_list.pop_last()
+            pfn = pcp_list.pop_last()  # RFC-7.10, RFC-7.11
             count -= 1 << order
             pcp.count -= 1 << order
             drain_chunk(k, zone, pcp, pfn, order)
@@ -96,29 +96,30 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
 def drain_order(k: Kernel, pindex: int) -> Sequence[int]:
     """The lists in the order in which a drain empties them: largest order first, types from that of ``pindex`` on.
 
-    Kernel:  the choice of victims in free_pcppages_bulk(), [RFC 2/2]
+    Kernel:  the choice of victims in free_pcppages_bulk(), [RFC 2/2]; RFC-7.10
     Status:  decision D-18
     """
     types = gfp.MIGRATE_PCPTYPES
     first = pindex % types
+    # RFC-7.10
     return [types * order + (first + i) % types for order in range(k.pageblock_order, -1, -1) for i in range(types)]
 
 
 def drain_chunk(k: Kernel, zone: Zone, pcp: PerCpuPages, pfn: int, order: int) -> None:
     """Give one chunk to the zone: a whole owned block is disowned, a part of one puts its block on owned_blocks.
 
-    Kernel:  the loop of free_pcppages_bulk(), mm/page_alloc.c; [RFC 2/2]
+    Kernel:  the loop of free_pcppages_bulk(), mm/page_alloc.c; [RFC 2/2]; RFC-3.13, RFC-7.12, RFC-7.15, RFC-7.19
     Status:  source; decision D-20 (listing)
     Locks:   holds pcp.lock, zone.lock
     """
     owned = k.mem_map[pfn] & PG_KIND_MASK == PG_PCP_BUDDY
-    k.mem_map[pfn] = PG_NONE
+    k.mem_map[pfn] = PG_NONE  # RFC-3.13
     if owned:
         if order == k.pageblock_order:
-            disown_pageblock(k, zone, pfn)
+            disown_pageblock(k, zone, pfn)  # RFC-7.12
         else:
-            k.pcp_buddy.list_owned_block(k, zone, pcp, pageblock_start_pfn(k, pfn))
-    mt = k.calls.get_pageblock_migratetype(k, pfn)
-    k.calls._free_one_page(k, pfn, zone, order, mt, FPI_NONE)
+            k.pcp_buddy.list_owned_block(k, zone, pcp, pageblock_start_pfn(k, pfn))  # RFC-7.15
+    mt = k.calls.get_pageblock_migratetype(k, pfn)  # RFC-7.19
+    k.calls._free_one_page(k, pfn, zone, order, mt, FPI_NONE)  # RFC-7.18
     if k.trace is not None:
         k.trace.mm_page_pcpu_drain(k.machine.cpu, pfn, order, mt)

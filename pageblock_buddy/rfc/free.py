@@ -31,25 +31,25 @@ from pageblock_buddy.mm.page import PG_PCP, PG_PCP_BUDDY
 def pcp_free_lock(k: Kernel, pcp: PerCpuPages, fpi_flags: int) -> bool:
     """Take the target's pcp->lock: task context waits, everybody else tries.  False: it is not held.
 
-    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [RFC 2/2]
+    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [RFC 2/2]; RFC-6.8, RFC-6.9
     Status:  source
     Locks:   takes pcp.lock; tries pcp.lock (with FPI_TRYLOCK, or not in task context)
     Points:  pcp.lock lock or trylock
     """
     if fpi_flags & FPI_TRYLOCK or not k.machine.in_task():
-        return pcp.lock.trylock()
-    pcp.lock.lock()
+        return pcp.lock.trylock()  # RFC-6.8
+    pcp.lock.lock()  # RFC-6.9
     return True
 
 
 def still_routed(k: Kernel, pfn: int, tag: int, cpu: int) -> bool:
     """Whether what was read before the lock still holds: the owner, or that the CPU whose lists it is are alive.
 
-    Kernel:  none: the RFC does not speak of CPU hotplug; [RFC 2/2]
+    Kernel:  none: the RFC does not speak of CPU hotplug; [RFC 2/2]; RFC-8.2
     Status:  decision D-23
     Locks:   holds pcp.lock
     """
-    return k.pageblock_cpu[pfn >> k.pageblock_order] == tag and (tag != 0 or k.machine.online[cpu])
+    return k.pageblock_cpu[pfn >> k.pageblock_order] == tag and (tag != 0 or k.machine.online[cpu])  # RFC-8.2
 
 
 def lock_pcp_of_owner(
@@ -60,23 +60,23 @@ def lock_pcp_of_owner(
     ``held`` is a pageset whose lock is held already: it is kept if it is the right one, and given up before another
     is taken.
 
-    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [RFC 2/2]
+    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [RFC 2/2]; RFC-3.20, RFC-6.7, RFC-6.4, RFC-6.5
     Status:  source; decision D-23 (looking again)
     Locks:   takes pcp.lock; tries pcp.lock; drops pcp.lock
     Points:  pcp.lock lock or trylock, unlock
     """
     block = pfn >> k.pageblock_order
     while True:
-        tag = k.pageblock_cpu[block]
-        cpu = tag - 1 if tag else k.machine.cpu
+        tag = k.pageblock_cpu[block]  # RFC-3.20, RFC-6.7
+        cpu = tag - 1 if tag else k.machine.cpu  # RFC-6.4, RFC-6.5
         pcp = zone.per_cpu_pageset[cpu]
         if pcp is not held:
             if held is not None:
-                held.lock.unlock()
+                held.lock.unlock()  # RFC-6.20
                 held = None
             if not k.pcp_buddy.pcp_free_lock(k, pcp, fpi_flags):
                 return None, tag
-        if k.pcp_buddy.still_routed(k, pfn, tag, cpu):
+        if k.pcp_buddy.still_routed(k, pfn, tag, cpu):  # RFC-8.2
             return pcp, tag
         held = pcp
 
@@ -93,16 +93,16 @@ def free_frozen_page_commit(
     ``pcp`` may be another CPU's; its own count and limits are what matters, and the freeing CPU pays for the flush.
     False: pcp->lock was given up between two pieces and could not be had again; it is not held.
 
-    Kernel:  free_frozen_page_commit(), mm/page_alloc.c; [RFC 2/2]
+    Kernel:  free_frozen_page_commit(), mm/page_alloc.c; [RFC 2/2]; RFC-6.10, RFC-6.13, RFC-6.12, RFC-3.11
     Status:  inferred, as linux-7.0 with the mark; decision D-21
     Locks:   holds pcp.lock; takes zone.lock; drops pcp.lock; tries pcp.lock
     Points:  zone.lock lock, unlock; pcp.lock unlock, trylock
     """
-    pcp.alloc_factor >>= 1
+    pcp.alloc_factor >>= 1  # RFC-6.10, RFC-6.13
     k.pgfree += 1 << order
     pindex = k.calls.order_to_pindex(k, mt, order)
-    pcp.lists[pindex].list_add(pfn)
-    k.mem_map[pfn] = (PG_PCP_BUDDY if fpi_flags & FPI_PCP_BUDDY else PG_PCP) | order
+    pcp.lists[pindex].list_add(pfn)  # RFC-6.12
+    k.mem_map[pfn] = (PG_PCP_BUDDY if fpi_flags & FPI_PCP_BUDDY else PG_PCP) | order  # RFC-3.11, RFC-6.11
     pcp.count += 1 << order
     batch = pcp.batch
     free_high = False
@@ -117,7 +117,7 @@ def free_frozen_page_commit(
         pcp.flags &= ~gfp.PCPF_PREV_FREE_HIGH_ORDER
     if pcp.free_count < batch << k.config.pcp_batch_scale_max:
         pcp.free_count += 1 << order
-    if fpi_flags & FPI_TRYLOCK:
+    if fpi_flags & FPI_TRYLOCK:  # RFC-6.15
         return True
     high = nr_pcp_high(k, pcp, zone, free_high)
     if pcp.count < high:
@@ -136,7 +136,7 @@ def flush_in_pieces(k: Kernel, zone: Zone, pcp: PerCpuPages, to_free: int, pinde
     It is this PCP's lock that is tried again, not the running CPU's as in linux-7.0.  False: it was busy; the rest
     stays.
 
-    Kernel:  free_frozen_page_commit(), mm/page_alloc.c; [RFC 2/2]
+    Kernel:  free_frozen_page_commit(), mm/page_alloc.c; [RFC 2/2]; RFC-6.14
     Status:  decision D-21
     Locks:   holds pcp.lock; takes zone.lock; drops pcp.lock; tries pcp.lock
     Units:   pages
@@ -150,7 +150,7 @@ def flush_in_pieces(k: Kernel, zone: Zone, pcp: PerCpuPages, to_free: int, pinde
         if to_free == 0 or pcp.count == 0:
             break
         pcp.lock.unlock()
-        if not pcp.lock.trylock():
+        if not pcp.lock.trylock():  # RFC-6.14
             return False
     return True
 
@@ -158,32 +158,32 @@ def flush_in_pieces(k: Kernel, zone: Zone, pcp: PerCpuPages, to_free: int, pinde
 def _free_frozen_pages(k: Kernel, pfn: int, order: int, fpi_flags: int) -> None:
     """Free a block whose last reference is gone.
 
-    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [RFC 2/2]
+    Kernel:  __free_frozen_pages(), mm/page_alloc.c; [RFC 2/2]; RFC-3.17, RFC-6.3, RFC-6.2, RFC-6.1
     Status:  source
     Locks:   takes pcp.lock; tries pcp.lock; takes zone.lock
     Points:  pcp.lock lock or trylock, unlock; zone.lock lock, unlock
     Errors:  BadFree, DoubleFree, OrderMismatch
     """
     if not k.calls.pcp_allowed_order(k, order):
-        _free_pages_ok(k, pfn, order, fpi_flags)
+        _free_pages_ok(k, pfn, order, fpi_flags)  # RFC-3.17, RFC-6.3
         return
     free_pages_prepare(k, pfn, order)
     zone = page_zone(k, pfn)
     mt = k.calls.get_pageblock_migratetype(k, pfn)
     if mt >= gfp.MIGRATE_PCPTYPES:
         if mt == gfp.MIGRATE_ISOLATE:
-            k.calls.free_one_page(k, zone, pfn, order, fpi_flags)
+            k.calls.free_one_page(k, zone, pfn, order, fpi_flags)  # RFC-6.2
             return
         mt = gfp.MIGRATE_MOVABLE
     if fpi_flags & FPI_TRYLOCK and k.config.preempt_rt and k.machine.in_hardirq_or_nmi():
-        add_page_to_zone_llist(k, zone, pfn, order)
+        add_page_to_zone_llist(k, zone, pfn, order)  # RFC-6.1
         return
     pcp, tag = lock_pcp_of_owner(k, zone, pfn, fpi_flags, None)
     if pcp is None:
-        k.calls.free_one_page(k, zone, pfn, order, fpi_flags)
+        k.calls.free_one_page(k, zone, pfn, order, fpi_flags)  # RFC-6.8
         return
     if tag:
-        fpi_flags |= FPI_PCP_BUDDY
+        fpi_flags |= FPI_PCP_BUDDY  # RFC-6.7
     if k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order, fpi_flags):
         pcp.lock.unlock()
 
@@ -191,7 +191,7 @@ def _free_frozen_pages(k: Kernel, pfn: int, order: int, fpi_flags: int) -> None:
 def free_unref_folios(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
     """Free a batch of (PFN, order) to their owners, never holding two pcp->locks.
 
-    Kernel:  free_unref_folios(), mm/page_alloc.c; [RFC 2/2], [03/45]
+    Kernel:  free_unref_folios(), mm/page_alloc.c; [RFC 2/2], [03/45]; RFC-6.19, RFC-6.20
     Status:  inferred, as linux-7.0 with the routing of __free_frozen_pages()
     Locks:   takes pcp.lock; tries pcp.lock; drops pcp.lock; takes zone.lock
     Points:  pcp.lock lock or trylock, unlock; zone.lock lock, unlock
@@ -213,7 +213,7 @@ def free_unref_folios(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
                 pcp = None
             k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)
             continue
-        pcp, tag = lock_pcp_of_owner(k, zone, pfn, FPI_NONE, pcp)
+        pcp, tag = lock_pcp_of_owner(k, zone, pfn, FPI_NONE, pcp)  # RFC-6.19, RFC-6.20
         if pcp is None:
             k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)
             continue

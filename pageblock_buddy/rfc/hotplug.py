@@ -19,7 +19,7 @@ def disown_pageblocks_of(k: Kernel, zone: Zone, cpu: int) -> None:
 
     The blocks are not complete here, so a free may have read this owner: it looks again when it has the lock.
 
-    Kernel:  none: the RFC does not speak of CPU hotplug; [RFC 2/2]
+    Kernel:  none: the RFC does not speak of CPU hotplug; [RFC 2/2]; RFC-8.1
     Status:  decision D-23
     Locks:   takes pcp.lock, zone.lock
     Context: task
@@ -27,12 +27,13 @@ def disown_pageblocks_of(k: Kernel, zone: Zone, cpu: int) -> None:
     """
     pcp = zone.per_cpu_pageset[cpu]
     pcp.lock.lock()
+    # RFC-8.1
     k.calls.free_pcppages_bulk(k, zone, zone.spanned_pages, pcp, 0)  # all there is
     zone.lock.lock()
     first, end = zone.zone_start_pfn >> k.pageblock_order, -(-zone.end_pfn // k.block_pages)
     for block in range(first, end):
         if k.pageblock_cpu[block] == cpu + 1:
-            disown_pageblock(k, zone, block << k.pageblock_order)
+            disown_pageblock(k, zone, block << k.pageblock_order)  # RFC-8.1
     zone.lock.unlock()
     pcp.lock.unlock()
 
@@ -46,7 +47,7 @@ def page_alloc_cpu_dead(k: Kernel, cpu: int) -> None:
     Context: task
     """
     k.machine.online[cpu] = False
-    drain_pages(k, cpu)
+    drain_pages(k, cpu)  # LPA-8.8.11
     for zone in k.zones:
         disown_pageblocks_of(k, zone, cpu)
     cpu_vm_stats_fold(k, cpu)

@@ -16,9 +16,9 @@ from pageblock_buddy.mm.mmzone import PerCpuPages
 def pcp_free_lock(k: Kernel, pcp: PerCpuPages, fpi_flags: int) -> bool:
     """Try the target's pcp->lock, in every context.  False: it is busy, and the page goes to the zone.
 
-    Kernel:  __free_frozen_pages(), free_unref_folios(), mm/page_alloc.c; [03/45]
+    Kernel:  __free_frozen_pages(), free_unref_folios(), mm/page_alloc.c; [03/45]; RFC-9.3
     Status:  source
     Locks:   tries pcp.lock
     Points:  pcp.lock trylock
     """
-    return pcp.lock.trylock()
+    return pcp.lock.trylock()  # RFC-9.3

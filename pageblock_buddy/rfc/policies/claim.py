@@ -20,7 +20,7 @@ from pageblock_buddy.rfc.refill import claim_by_rmqueue
 def refill_claim_own_type(k: Kernel, zone: Zone, pcp: PerCpuPages, wanted: int, mt: int, alloc_flags: int) -> int:
     """Phase 1 from the free lists of the request's type alone: nothing is converted.
 
-    Kernel:  phase 1 of rmqueue_bulk(), [RFC 2/2]
+    Kernel:  phase 1 of rmqueue_bulk(), [RFC 2/2]; RFC-10.6
     Status:  decision D-15
     Locks:   holds pcp.lock, zone.lock
     Units:   wanted and the result are base pages
@@ -29,7 +29,7 @@ def refill_claim_own_type(k: Kernel, zone: Zone, pcp: PerCpuPages, wanted: int, 
         return 0
     got = 0
     while wanted - got >= k.block_pages:
-        pfn = k.calls._rmqueue_smallest(k, zone, k.pageblock_order, mt)
+        pfn = k.calls._rmqueue_smallest(k, zone, k.pageblock_order, mt)  # RFC-10.6
         if pfn is None:
             break
         claim_pageblock(k, zone, pcp, pfn)
@@ -41,14 +41,14 @@ def refill_claim_own_type(k: Kernel, zone: Zone, pcp: PerCpuPages, wanted: int, 
 def refill_claim_cma(k: Kernel, zone: Zone, pcp: PerCpuPages, wanted: int, mt: int, alloc_flags: int) -> int:
     """Phase 1 with the request's own flags: __rmqueue() may give CMA blocks, by its balance or as the second choice.
 
-    Kernel:  phase 1 of rmqueue_bulk(), [RFC 2/2]; the question of [Linden 04-06]
+    Kernel:  phase 1 of rmqueue_bulk(), [RFC 2/2]; the question of [Linden 04-06]; RFC-10.7
     Status:  decision D-15
     Locks:   holds pcp.lock, zone.lock
     Units:   wanted and the result are base pages
     """
     if wanted < k.block_pages or k.pcp_buddy.owned_blocks_to_recover(k, pcp, mt):
         return 0
-    return claim_by_rmqueue(k, zone, pcp, wanted, mt, alloc_flags)
+    return claim_by_rmqueue(k, zone, pcp, wanted, mt, alloc_flags)  # RFC-10.7
 
 
 OWN_TYPE: Final = Policy(

@@ -24,7 +24,7 @@ def _free_one_page(k: Kernel, pfn: int, zone: Zone, order: int, mt: int, fpi_fla
 
     They are complete and zone->lock is held, so the stability of an owner that is read without a lock is not hurt.
 
-    Kernel:  __free_one_page(), mm/page_alloc.c
+    Kernel:  __free_one_page(), mm/page_alloc.c; RFC-10.9
     Status:  decision D-22
     Locks:   holds zone.lock
     """
@@ -34,7 +34,7 @@ def _free_one_page(k: Kernel, pfn: int, zone: Zone, order: int, mt: int, fpi_fla
     head, merged_order, _ = block
     for block_pfn in range(head, head + (1 << merged_order) - k.block_pages + 1, k.block_pages):
         if k.pageblock_cpu[block_pfn >> k.pageblock_order]:
-            disown_pageblock(k, zone, block_pfn)
+            disown_pageblock(k, zone, block_pfn)  # RFC-10.9
 
 
 POLICY: Final = Policy(

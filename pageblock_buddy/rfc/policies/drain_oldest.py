@@ -19,7 +19,7 @@ def drain_order(k: Kernel, pindex: int) -> Sequence[int]:
     Kernel:  free_pcppages_bulk(), mm/page_alloc.c; LPA-8.5.2
     Status:  decision D-18
     """
-    return [(pindex + i) % k.nr_pcp_lists for i in range(k.nr_pcp_lists)]
+    return [(pindex + i) % k.nr_pcp_lists for i in range(k.nr_pcp_lists)]  # RFC-10.8
 
 
 POLICY: Final = Policy(

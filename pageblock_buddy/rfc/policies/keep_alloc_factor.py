@@ -21,11 +21,12 @@ def free_frozen_page_commit(
 ) -> bool:
     """Put a block on a per-CPU list; if it is another CPU's, its alloc_factor is not halved.
 
-    Kernel:  free_frozen_page_commit(), mm/page_alloc.c; [RFC 2/2]
+    Kernel:  free_frozen_page_commit(), mm/page_alloc.c; [RFC 2/2]; RFC-10.12
     Status:  decision D-21
     Locks:   holds pcp.lock; takes zone.lock; drops pcp.lock; tries pcp.lock
     """
     if pcp.cpu != k.machine.cpu:
+        # RFC-10.12
         pcp.alloc_factor <<= 1  # and the commit halves it
     return rfc.CALLS.free_frozen_page_commit(k, zone, pcp, pfn, mt, order, fpi_flags)
 

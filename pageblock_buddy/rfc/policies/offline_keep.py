@@ -16,10 +16,10 @@ from pageblock_buddy.rfc.policies.policy import Policy
 def still_routed(k: Kernel, pfn: int, tag: int, cpu: int) -> bool:
     """Nothing is looked at again.
 
-    Kernel:  none; [RFC 2/2] does not speak of CPU hotplug
+    Kernel:  none; [RFC 2/2] does not speak of CPU hotplug; RFC-10.10
     Status:  decision D-23
     """
-    return True
+    return True  # RFC-10.10
 
 
 def page_alloc_cpu_dead(k: Kernel, cpu: int) -> None:
@@ -29,7 +29,7 @@ def page_alloc_cpu_dead(k: Kernel, cpu: int) -> None:
     Status:  decision D-23
     Locks:   takes pcp.lock, zone.lock
     """
-    linux_7_0.CALLS.page_alloc_cpu_dead(k, cpu)
+    linux_7_0.CALLS.page_alloc_cpu_dead(k, cpu)  # RFC-10.10
 
 
 POLICY: Final = Policy(

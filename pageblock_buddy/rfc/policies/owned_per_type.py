@@ -17,7 +17,7 @@ from pageblock_buddy.rfc.policies.policy import Policy
 def list_owned_block(k: Kernel, zone: Zone, pcp: PerCpuPages, block_pfn: int) -> None:
     """Remember an owned block on the list of the type that it has now; nothing if it is listed already.
 
-    Kernel:  list_add_tail(&pbd->cpu_node, &pcp->owned_blocks[mt]), [Riel 04-03]
+    Kernel:  list_add_tail(&pbd->cpu_node, &pcp->owned_blocks[mt]), [Riel 04-03]; RFC-10.5
     Status:  decision D-20
     Locks:   holds pcp.lock, zone.lock
     """
@@ -25,14 +25,14 @@ def list_owned_block(k: Kernel, zone: Zone, pcp: PerCpuPages, block_pfn: int) ->
     index = block_pfn >> k.pageblock_order
     if k.pageblock_cpu_node[index]:
         return
-    pcp.owned_blocks_by_type[pcp_list_type(k, block_pfn)].list_add_tail(block_pfn)
+    pcp.owned_blocks_by_type[pcp_list_type(k, block_pfn)].list_add_tail(block_pfn)  # RFC-10.5
     k.pageblock_cpu_node[index] = pcp.cpu + 1
 
 
 def unlist_owned_block(k: Kernel, zone: Zone, block_pfn: int) -> None:
     """Take a block off whichever list it is on: its type may have changed since it was listed.
 
-    Kernel:  list_del_init(&pbd->cpu_node), [Riel 04-03]
+    Kernel:  list_del_init(&pbd->cpu_node), [Riel 04-03]; RFC-3.4, RFC-7.16
     Status:  decision D-20
     Locks:   holds zone.lock
     """
@@ -49,7 +49,7 @@ def unlist_owned_block(k: Kernel, zone: Zone, block_pfn: int) -> None:
 def owned_blocks_to_recover(k: Kernel, pcp: PerCpuPages, mt: int) -> list[int]:
     """The blocks on the list of type ``mt`` that are still of that type.
 
-    Kernel:  list_for_each_entry_safe() over pcp->owned_blocks[mt], [Riel 04-03]
+    Kernel:  list_for_each_entry_safe() over pcp->owned_blocks[mt], [Riel 04-03]; RFC-5.10
     Status:  decision D-20
     Locks:   holds zone.lock
     """

@@ -26,7 +26,7 @@ def recover_capped(k: Kernel, zone: Zone, pcp: PerCpuPages, mt: int, limit: int)
         found = k.pcp_buddy.recover_block(k, zone, pcp, block_pfn, limit)
         got += found.pages
         limit -= found.scanned
-        if found.whole:
+        if found.whole:  # RFC-10.3
             k.pcp_buddy.unlist_owned_block(k, zone, block_pfn)
     return got
 
@@ -34,23 +34,23 @@ def recover_capped(k: Kernel, zone: Zone, pcp: PerCpuPages, mt: int, limit: int)
 def refill_recover_2x(k: Kernel, zone: Zone, pcp: PerCpuPages, wanted: int, mt: int, alloc_flags: int) -> int:
     """Phase 0 with at most twice as many PFNs as pages are wanted.
 
-    Kernel:  phase 0 of rmqueue_bulk(), [Weiner 04-10]
+    Kernel:  phase 0 of rmqueue_bulk(), [Weiner 04-10]; RFC-10.3
     Status:  source; decision D-13 (what stays listed)
     Locks:   holds pcp.lock, zone.lock
     Units:   wanted and the result are base pages
     """
-    return recover_capped(k, zone, pcp, mt, 2 * wanted)
+    return recover_capped(k, zone, pcp, mt, 2 * wanted)  # RFC-10.3
 
 
 def refill_recover_4x(k: Kernel, zone: Zone, pcp: PerCpuPages, wanted: int, mt: int, alloc_flags: int) -> int:
     """Phase 0 with at most four times as many PFNs as pages are wanted.
 
-    Kernel:  phase 0 of rmqueue_bulk(), [Weiner 04-10]
+    Kernel:  phase 0 of rmqueue_bulk(), [Weiner 04-10]; RFC-10.3
     Status:  source; decision D-13 (what stays listed)
     Locks:   holds pcp.lock, zone.lock
     Units:   wanted and the result are base pages
     """
-    return recover_capped(k, zone, pcp, mt, 4 * wanted)
+    return recover_capped(k, zone, pcp, mt, 4 * wanted)  # RFC-10.3
 
 
 CAP_2X: Final = Policy(

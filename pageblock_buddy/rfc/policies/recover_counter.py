@@ -30,7 +30,7 @@ def count_free_block(k: Kernel, pfn: int, order: int, sign: int) -> None:
 def _add_to_free_list(k: Kernel, pfn: int, zone: Zone, order: int, mt: int, tail: bool) -> None:
     """Put a block on a free list, mark it and count it for its pageblock.
 
-    Kernel:  __add_to_free_list(), mm/page_alloc.c; [Weiner 04-10]
+    Kernel:  __add_to_free_list(), mm/page_alloc.c; [Weiner 04-10]; RFC-10.2
     Status:  source
     Locks:   holds zone.lock
     """
@@ -41,7 +41,7 @@ def _add_to_free_list(k: Kernel, pfn: int, zone: Zone, order: int, mt: int, tail
 def _del_page_from_free_list(k: Kernel, pfn: int, zone: Zone, order: int, mt: int) -> None:
     """Take a block off its free list and out of its pageblock's count.
 
-    Kernel:  __del_page_from_free_list(), mm/page_alloc.c; [Weiner 04-10]
+    Kernel:  __del_page_from_free_list(), mm/page_alloc.c; [Weiner 04-10]; RFC-10.2
     Status:  source
     Locks:   holds zone.lock
     """
@@ -52,13 +52,13 @@ def _del_page_from_free_list(k: Kernel, pfn: int, zone: Zone, order: int, mt: in
 def recover_block(k: Kernel, zone: Zone, pcp: PerCpuPages, block_pfn: int, limit: int) -> Recovered:
     """Move the free blocks of one owned pageblock to the PCP, and stop when the count says that none is left.
 
-    Kernel:  phase 0 of rmqueue_bulk(), [Weiner 04-10]
+    Kernel:  phase 0 of rmqueue_bulk(), [Weiner 04-10]; RFC-10.2
     Status:  source; decision D-14 (steps, larger blocks)
     Locks:   holds pcp.lock, zone.lock
     Units:   limit and scanned are PFNs looked at; pages are base pages
     """
     block = block_pfn >> k.pageblock_order
-    return scan_and_take(k, zone, pcp, block_pfn, limit, lambda: not k.pageblock_nr_free[block])
+    return scan_and_take(k, zone, pcp, block_pfn, limit, lambda: not k.pageblock_nr_free[block])  # RFC-10.2
 
 
 def recount(k: Kernel) -> None:

@@ -20,7 +20,7 @@ def refill_recover(k: Kernel, zone: Zone, pcp: PerCpuPages, wanted: int, mt: int
     While it is free another CPU may claim any listed block and so unlink it: a saved next entry would lead into
     another CPU's list.  So the walk starts again at the head.  A request that may wait for no lock keeps what it has.
 
-    Kernel:  phase 0 of rmqueue_bulk(), [Weiner 04-10]
+    Kernel:  phase 0 of rmqueue_bulk(), [Weiner 04-10]; RFC-10.1
     Status:  source; decision D-13 (starting again)
     Locks:   holds pcp.lock, zone.lock; drops zone.lock; takes zone.lock
     Units:   wanted and the result are base pages
@@ -32,7 +32,7 @@ def refill_recover(k: Kernel, zone: Zone, pcp: PerCpuPages, wanted: int, mt: int
         got += k.pcp_buddy.recover_block(k, zone, pcp, blocks[0], k.block_pages).pages
         k.pcp_buddy.unlist_owned_block(k, zone, blocks[0])
         if not alloc_flags & gfp.ALLOC_TRYLOCK:
-            zone.lock.unlock()
+            zone.lock.unlock()  # RFC-10.1
             zone.lock.lock()
         blocks = k.pcp_buddy.owned_blocks_to_recover(k, pcp, mt)
     return got

@@ -28,7 +28,7 @@ def nr_pcp_alloc(k: Kernel, pcp: PerCpuPages, zone: Zone, order: int) -> int:
     """
     count = rfc.CALLS.nr_pcp_alloc(k, pcp, zone, order)
     if order == 0 and pcp.high >= pcp.batch and pcp.high_max >= k.block_pages:
-        return max(count, k.block_pages)
+        return max(count, k.block_pages)  # RFC-10.11
     return count
 
 

@@ -23,6 +23,7 @@ from pageblock_buddy import Config, System, ZoneConfig
 from pageblock_buddy import gfp as g
 from pageblock_buddy.linux_6_12 import alloc, free
 from pageblock_buddy.replay import replay_recording
+from pageblock_buddy.variants import VARIANTS
 
 try:
     import resource
@@ -36,6 +37,8 @@ SIZES: Final = {"256 MiB": 256, "16 GiB": 16 << 10, "1 TiB": 1 << 20}
 #: Machines that differ in nothing but their size: one NORMAL zone with these limits, whatever the formulas say.
 ALIKE: Final = {"256 MiB, alike": SIZES["256 MiB"], "1 TiB, alike": SIZES["1 TiB"]}
 _ALIKE_LIMITS: Final = {"batch": 63, "high_min": 1024, "high_max": 1024, "watermark": (512, 640, 768, 896)}
+#: The machine on which the variants are compared with each other.
+VARIANTS_SIZE: Final = "16 GiB"
 RECORDINGS: Final = ("6.12-a", "6.12-b", "6.12-c", "6.12-nat")
 RECORDINGS_DIR: Final = Path(__file__).resolve().parents[1] / "tests" / "recordings"
 #: After so many random operations the sketch and the model must be in the same state.
@@ -101,6 +104,11 @@ def speed(rounds: int) -> Json:
         for cell, function in _cells(System.boot(config)).items()
         if size in SIZES or "mirrored" in cell
     }
+    for variant in VARIANTS:
+        system = System.boot(configs[VARIANTS_SIZE], variant=variant)
+        cells["variants", "hot pair", variant] = lambda system=system: loads.hot_pairs(  # type: ignore[misc]
+            loads.MIRRORED, system, loads.HOT_PAIRS
+        )
     samples: dict[tuple[str, str, str], list[float]] = {cell: [] for cell in cells}
     for number in range(rounds + 1):
         gc.collect()

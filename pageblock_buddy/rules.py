@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The numbered rules of docs/spec, and the marks in the mirrored code that cite them.
 
-A *mark* is a comment that holds nothing but rule ids (``LPA-8.3.4``, several with commas).  It stands at the end of
+There are two families: ``LPA-8.3.4`` (section, subsection, number) are the rules of the Linux page allocator, each with
+the versions in which it holds; ``RFC-5.12`` (section, number) are those of the pcp buddy allocator, each with how we
+know it.  Both may end with a letter.
+
+A *mark* is a comment that holds nothing but rule ids (several with commas).  It stands at the end of
 a statement or alone on a line before one, and says: executing this statement carries out that rule.
 Marks at module level are constants, which no operation executes.  A compound statement's mark belongs to its header.
 """
@@ -20,7 +24,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from pageblock_buddy.variants import DEFAULT_VARIANT, get_variant
+from pageblock_buddy.variants import DEFAULT_VARIANT, VARIANTS, get_variant
 
 PACKAGE: Final = Path(__file__).parent
 #: The versions that the spec names, oldest first; between two of them nothing is said.
@@ -28,8 +32,13 @@ VERSIONS: Final = ("6.1", "6.12", "6.15", "6.16", "6.19", "7.0", "mm")
 #: Naming both of a pair names the versions between them too.
 _SPANS: Final = (("6.1", "6.12"), ("6.12", "7.0"), ("7.0", "mm"))
 
-ID: Final = re.compile(r"LPA-(\d+)(?:\.(\d+)(?:\.(\d+[a-z]?))?)?(?![\w.]*\d)")
-_MARK: Final = re.compile(r"#\s*((?:LPA-\d+\.\d+\.\d+[a-z]?)(?:,\s*LPA-\d+\.\d+\.\d+[a-z]?)*)\s*")
+#: an id that stands for one rule
+RULE_ID: Final = r"(?:LPA-\d+\.\d+\.\d+[a-z]?|RFC-\d+\.\d+[a-z]?)"
+#: an id in a text: a rule, or a subsection or section for all of its rules
+ID: Final = re.compile(r"(?:LPA-\d+(?:\.\d+(?:\.\d+[a-z]?)?)?|RFC-\d+(?:\.\d+[a-z]?)?)(?![\w.]*\d)")
+_MARK: Final = re.compile(rf"#\s*({RULE_ID}(?:,\s*{RULE_ID})*)\s*")
+#: how we know a rule of the RFC family: its bracket
+STATUS: Final = re.compile(r"(?:source|inferred|decision D-\d\d)(?:; (?:inferred|decision D-\d\d))*")
 _KERNEL_LINE: Final = re.compile(r"^\s*Kernel:\s+(?:(?:struct|enum)\s+)?([\w.]+)", re.MULTILINE)
 
 
@@ -38,20 +47,25 @@ _KERNEL_LINE: Final = re.compile(r"^\s*Kernel:\s+(?:(?:struct|enum)\s+)?([\w.]+)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule.  ``versions`` is its bracket, as written: ("all",), ("6.12", "7.0", "mm") or ("6.16+",)."""
+    """One rule.
+
+    Of the LPA family ``versions`` is the bracket, as written: ("all",), ("6.12", "7.0", "mm") or ("6.16+",);
+    ``status`` is empty.  Of the RFC family ``status`` is the bracket ("source; decision D-13"), ``versions`` is empty.
+    """
 
     id: str
     versions: tuple[str, ...]
     title: str
     text: str
+    status: str = ""
 
     @property
     def subsection(self) -> str:
-        """The id without its last number: LPA-8.3."""
+        """The id without its last number: LPA-8.3, or the section RFC-5."""
         return self.id.rpartition(".")[0]
 
     def holds_in(self, version: str) -> bool:
-        """Whether the rule holds in one of VERSIONS."""
+        """Whether the rule holds in one of VERSIONS; never for the RFC family, which is of no version."""
         at = VERSIONS.index(version)
         for tag in self.versions:
             if tag in ("all", version) or (tag.endswith("+") and VERSIONS.index(tag[:-1]) <= at):
@@ -62,21 +76,20 @@ class Rule:
         )
 
 
-def id_key(rule_id: str) -> tuple[int, int, int, str]:
-    """Sort key of an id: numbers as numbers, a letter behind its number."""
-    match = ID.fullmatch(rule_id)
-    assert match is not None, rule_id
-    number = match[3] or "0"
-    letter = number.lstrip("0123456789")
-    return int(match[1]), int(match[2] or 0), int(number.removesuffix(letter)), letter
+def id_key(rule_id: str) -> tuple[str, list[int], str]:
+    """Sort key of an id: LPA before RFC, numbers as numbers, a letter behind its number."""
+    assert ID.fullmatch(rule_id), rule_id
+    family, _, rest = rule_id.partition("-")
+    numbers = rest.rstrip("abcdefghijklmnopqrstuvwxyz")
+    return family, [int(number) for number in numbers.split(".")], rest.removeprefix(numbers)
 
 
 @cache
 def load_rules() -> Mapping[str, Rule]:
-    """Every rule by id, in the order of the spec."""
+    """Every rule by id, in the order of the spec: LPA, then RFC."""
     text = resources.files("pageblock_buddy").joinpath("data", "rules.json").read_text(encoding="utf-8")
     return {
-        rule_id: Rule(rule_id, tuple(entry["versions"]), entry["title"], entry["text"])
+        rule_id: Rule(rule_id, tuple(entry.get("versions", ())), entry["title"], entry["text"], entry.get("status", ""))
         for rule_id, entry in json.loads(text).items()
     }
 
@@ -194,17 +207,25 @@ def marks_in(source: str, file: str = "<string>") -> list[Mark]:
     ]
 
 
-@cache
-def mirrored_files(variant: str = DEFAULT_VARIANT) -> Mapping[str, Path]:
-    """The mirrored code of a variant: gfp.py, mm/, its own package and those that it builds on."""
+def packages_of(variant: str) -> list[str]:
+    """The packages of a variant, its own first and then those that it builds on.
+
+    Policies behind a "+" have no package of their own: they are in rfc/policies/.
+    """
     names = []
-    name: str | None = variant
+    name: str | None = variant.partition("+")[0]
     while name is not None:
         names.append(name.replace("-", "_").replace(".", "_"))
         name = get_variant(name).builds_on
+    return names
+
+
+@cache
+def mirrored_files(variant: str = DEFAULT_VARIANT) -> Mapping[str, Path]:
+    """The mirrored code of a variant: gfp.py, mm/, its own package and those that it builds on."""
     files = [PACKAGE / "gfp.py", *sorted((PACKAGE / "mm").glob("*.py"))]
-    for directory in reversed(names):
-        files += sorted((PACKAGE / directory).glob("*.py"))
+    for directory in reversed(packages_of(variant)):
+        files += sorted((PACKAGE / directory).rglob("*.py"))
     return {path.relative_to(PACKAGE).as_posix(): path for path in files}
 
 
@@ -231,6 +252,11 @@ def marks_by_rule(variant: str = DEFAULT_VARIANT) -> dict[str, list[Mark]]:
         for rule_id in mark.ids:
             found.setdefault(rule_id, []).append(mark)
     return found
+
+
+def marks_of_all_variants() -> tuple[Mark, ...]:
+    """Every mark in the mirrored code of any variant, once."""
+    return tuple(dict.fromkeys(mark for variant in VARIANTS for mark in all_marks(variant)))
 
 
 def kernel_name(docstring: str | None) -> str | None:

@@ -14,10 +14,15 @@ import pytest
 
 from pageblock_buddy import rules
 from pageblock_buddy.rules import Mark, Rule, StrayMark
+from pageblock_buddy.variants import VARIANTS, get_variant
 
 ROOT = Path(__file__).resolve().parents[1]
-#: what the marks are about: gfp.py, mm/ and linux_6_12/
+#: what the marks of the default variant are about
 VERSION = "6.12"
+#: what the variants that build on another one are about
+NEXT_VERSION = "7.0"
+#: rules of older kernels whose marks stand in code that 7.0 shares: what 7.0 writes otherwise comes to the same there
+SAME_RESULT = {"LPA-1.0.5", "LPA-1.0.10", "LPA-8.7.2"}
 
 
 def load_builder() -> ModuleType:
@@ -41,6 +46,10 @@ def rule(*versions: str) -> Rule:
     return Rule("LPA-1.0.1", versions, "Title", "Text.")
 
 
+def rfc_rule(rule_id: str, status: str = "source") -> Rule:
+    return Rule(rule_id, (), "Title", "Text.", status)
+
+
 @pytest.mark.parametrize(
     ("versions", "holding"),
     [
@@ -58,9 +67,27 @@ def test_versions(versions: tuple[str, ...], holding: set[str]) -> None:
     assert {v for v in rules.VERSIONS if rule(*versions).holds_in(v)} == holding
 
 
-def test_the_rules_are_those_of_the_spec() -> None:
-    """rules.json says what the spec says; this part of the generated files needs no recordings."""
-    found = builder.parse_spec(builder.SPEC.read_text("utf-8"))
+def test_a_rule_of_the_rfc_is_of_no_version() -> None:
+    assert not any(rfc_rule("RFC-1.1").holds_in(version) for version in rules.VERSIONS)
+
+
+def test_subsections() -> None:
+    assert rule("all").subsection == "LPA-1.0"
+    assert rfc_rule("RFC-5.12a").subsection == "RFC-5"
+
+
+def test_order_of_ids() -> None:
+    ids = ["LPA-2.0.1", "LPA-2.0.9", "LPA-2.0.10", "LPA-2.0.10a", "LPA-2.1.1", "LPA-10.0.1", "RFC-1.9", "RFC-1.10"]
+    ids += ["RFC-1.10a", "RFC-2.1", "RFC-10.1"]
+    assert sorted(ids[1::2] + ids[::2], key=rules.id_key) == ids
+
+
+def test_the_rules_are_those_of_the_specs() -> None:
+    """rules.json says what the specs say; this part of the generated files needs no recordings."""
+    found = builder.parse_specs()
+    families = (builder.SPEC, False), (builder.RFC_SPEC, True)
+    for spec, rfc in families:
+        assert builder.parse_spec(spec.read_text("utf-8")) == builder.of_family(found, rfc=rfc)
     assert dict(rules.load_rules()) == found
     assert builder.RULES_JSON.read_text("utf-8") == builder.rules_json(found)
     assert list(found) == sorted(found, key=rules.id_key)
@@ -73,6 +100,13 @@ def test_a_rule_of_several_lines() -> None:
     }
 
 
+def test_a_rule_of_the_rfc() -> None:
+    text = "- **RFC-5.15** [source; decision D-13] Stop rule. One [key] and\n  more.\n"
+    assert builder.parse_spec(text) == {
+        "RFC-5.15": Rule("RFC-5.15", (), "Stop rule", "One [key] and more.", "source; decision D-13")
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -80,6 +114,11 @@ def test_a_rule_of_several_lines() -> None:
         ("- **LPA-1.0.1** [all] no title", "no title"),
         ("- **LPA-1.0.1** [all] A. b\n- **LPA-1.0.1** [all] A. b\n", "twice"),
         ("- **LPA-1.0.1** [6.13] A. b", "unknown version"),
+        ("- **RFC-1.1** [all] A. b", "unknown mark"),
+        ("- **RFC-1.1** [source, inferred] A. b", "unknown mark"),
+        ("- **RFC-1.1** [decision] A. b", "unknown mark"),
+        ("- **RFC-1.1.1** [source] A. b", "not the beginning of a rule"),
+        ("- **RFC-1.1** A. b", "not the beginning of a rule"),
     ],
 )
 def test_a_bad_spec_is_refused(text: str, message: str) -> None:
@@ -94,6 +133,14 @@ def test_cited_ids() -> None:
     assert rules.expand_ids(["LPA-8.3"], known) == {"LPA-8.3.4", "LPA-8.3.4a"}
     assert rules.expand_ids(["LPA-8"], known) == set(known)
     assert rules.expand_ids(["LPA-8.4.1", "LPA-9"], known) == {"LPA-8.4.1"}
+
+
+def test_cited_ids_of_the_rfc() -> None:
+    text = "RFC-5, RFC-5.1a; LPA-8.3 (RFC-12.10). RFC-5. [RFC 2/2] RFC-5.1.1 RFC-x"
+    assert rules.cited_ids(text) == ("RFC-5", "RFC-5.1a", "LPA-8.3", "RFC-12.10")
+    known = {i: rfc_rule(i) for i in ("RFC-5.1", "RFC-5.1a", "RFC-50.1", "LPA-5.1.1")}
+    assert rules.expand_ids(["RFC-5"], known) == {"RFC-5.1", "RFC-5.1a"}
+    assert rules.expand_ids(["RFC-5.1", "RFC-6"], known) == {"RFC-5.1"}
 
 
 # --- marks -------------------------------------------------------------------------------------
@@ -146,6 +193,11 @@ def test_marks_belong_to_statements() -> None:
     ]
 
 
+def test_marks_of_both_families() -> None:
+    source = "a = 1  # RFC-5.12\nb = 2  # LPA-8.5.1, RFC-7.8a\nc = 3  # RFC-5\nd = 4  # RFC-5.1.2\ne = 5  # LPA-8.5\n"
+    assert [(m.line, m.ids) for m in rules.marks_in(source)] == [(1, ("RFC-5.12",)), (2, ("LPA-8.5.1", "RFC-7.8a"))]
+
+
 @pytest.mark.parametrize(
     "source",
     ["if a:\n    b = 1\nelse:  # LPA-1.0.1\n    b = 2\n", "a = 1\n# LPA-1.0.1\n"],
@@ -155,23 +207,90 @@ def test_a_mark_without_statement_is_refused(source: str) -> None:
         rules.marks_in(source)
 
 
+def may_cite(file: str, cited: Rule) -> bool:
+    """Whether a rule may be cited in a mirrored file.
+
+    Each kernel's package cites what holds in that kernel, the packages of the RFC its rules and what holds in its base,
+    and what all of them share any of these.
+    """
+    package = file.partition("/")[0]
+    if package == "linux_6_12":
+        return cited.holds_in(VERSION)
+    if cited.holds_in(NEXT_VERSION):
+        return True
+    if package in ("gfp.py", "mm"):
+        return builder.is_rfc(cited.id) or cited.holds_in(VERSION)
+    return package != "linux_7_0" and builder.is_rfc(cited.id)
+
+
 def bad_marks(marks: Iterable[Mark], known: Mapping[str, Rule]) -> list[str]:
-    """Marks of rules that do not exist or do not hold in VERSION."""
+    """Marks of rules that do not exist, or that are not what the file is about."""
     return [
         f"{mark.file}:{mark.line}: {rule_id}"
         for mark in marks
         for rule_id in mark.ids
-        if rule_id not in known or not known[rule_id].holds_in(VERSION)
+        if rule_id not in known or not may_cite(mark.file, known[rule_id])
     ]
 
 
-def test_marks_cite_rules_that_hold() -> None:
-    assert bad_marks(rules.all_marks(), rules.load_rules()) == []
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_marks_cite_rules_that_hold(variant: str) -> None:
+    assert bad_marks(rules.all_marks(variant), rules.load_rules()) == []
 
 
-def test_bad_marks_are_found() -> None:
-    source = "a = 1  # LPA-8.3.1\nb = 2  # LPA-8.3.99\nc = 3  # LPA-8.3.10, LPA-8.3.2\n"  # 8.3.10 is of 6.1
-    assert bad_marks(rules.marks_in(source, "f"), rules.load_rules()) == ["f:2: LPA-8.3.99", "f:3: LPA-8.3.10"]
+@pytest.mark.parametrize(
+    ("file", "bad"),
+    [
+        ("linux_6_12/f.py", {"LPA-8.3.99", "LPA-8.3.10", "LPA-8.4.12", "RFC-5.1"}),
+        ("linux_7_0/f.py", {"LPA-8.3.99", "LPA-8.3.10", "LPA-8.4.11", "RFC-5.1"}),
+        ("rfc/policies/f.py", {"LPA-8.3.99", "LPA-8.3.10", "LPA-8.4.11"}),
+        ("mm/f.py", {"LPA-8.3.99", "LPA-8.3.10"}),
+        ("gfp.py", {"LPA-8.3.99", "LPA-8.3.10"}),
+    ],
+)
+def test_bad_marks_are_found(file: str, bad: set[str]) -> None:
+    """8.3.10 is of 6.1, 8.4.11 of 6.12 alone, 8.4.12 of 7.0 and not of 6.12."""
+    source = "a = 1  # LPA-8.3.1, LPA-8.3.99, LPA-8.3.10, LPA-8.4.11, LPA-8.4.12, RFC-5.1\n"
+    assert bad_marks(rules.marks_in(source, file), rules.load_rules()) == [
+        f"{file}:1: {rule_id}" for rule_id in rules.cited_ids(source) if rule_id in bad
+    ]
+
+
+def left_behind(marks: Iterable[Mark], known: Mapping[str, Rule]) -> list[str]:
+    """Marks of rules that do not hold any more in 7.0."""
+    return [
+        f"{mark.file}: {mark.function}: {rule_id}"
+        for mark in marks
+        for rule_id in mark.ids
+        if not builder.is_rfc(rule_id) and not known[rule_id].holds_in(NEXT_VERSION) and rule_id not in SAME_RESULT
+    ]
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if get_variant(name).builds_on])
+def test_no_variant_inherits_a_rule_that_holds_no_more(variant: str) -> None:
+    """What a variant takes over from linux-6.12 and does not replace is as in 7.0."""
+    assert left_behind(builder.marks_in_use(variant), rules.load_rules()) == []
+
+
+def test_rules_left_behind_are_found() -> None:
+    """linux-7.0 replaces the function that carries these out, for they do not hold there."""
+    found = left_behind(rules.all_marks("linux-7.0"), rules.load_rules())
+    assert "linux_6_12/free.py: free_frozen_page_commit: LPA-8.4.11" in found
+
+
+def test_what_a_variant_replaces_is_not_in_use() -> None:
+    assert builder.unused_in("linux-6.12") == frozenset()
+    unused = builder.unused_in("linux-7.0")
+    assert ("linux_6_12/free.py", "free_frozen_page_commit") in unused  # replaced
+    assert ("linux_6_12/isolation.py", "_unset_locked") in unused  # only called from what is replaced
+    assert ("linux_6_12/alloc.py", "rmqueue") not in unused  # called by name from a file of 7.0
+    assert ("linux_6_12/bulk.py", "free_pcppages_bulk") not in unused  # in the table as it was
+    unused = builder.unused_in("llist")
+    assert ("rfc/free.py", "_free_frozen_pages") in unused  # replaced
+    assert ("rfc/bulk.py", "free_pcppages_bulk") not in unused  # replaced, and called through the table of rfc
+    in_use = {(mark.file, mark.function) for mark in builder.marks_in_use("linux-7.0")}
+    assert ("linux_6_12/free.py", "free_frozen_page_commit") not in in_use
+    assert ("linux_7_0/free.py", "free_frozen_page_commit") in in_use
 
 
 def unknown_citations(text: str) -> list[str]:
@@ -180,28 +299,51 @@ def unknown_citations(text: str) -> list[str]:
 
 
 def test_every_citation_in_the_package_stands_for_a_rule() -> None:
-    found = {path.name: unknown_citations(path.read_text("utf-8")) for path in sorted(rules.PACKAGE.rglob("*.py"))}
+    found = {str(path): unknown_citations(path.read_text("utf-8")) for path in sorted(rules.PACKAGE.rglob("*.py"))}
     assert {name: ids for name, ids in found.items() if ids} == {}
 
 
 def test_unknown_citations_are_found() -> None:
-    assert unknown_citations("see LPA-8.3, LPA-8.33 and LPA-99.1.1") == ["LPA-8.33", "LPA-99.1.1"]
+    text = "see LPA-8.3, LPA-8.33 and LPA-99.1.1; RFC-5, RFC-5.1, RFC-5.99 and RFC-99"
+    assert unknown_citations(text) == ["LPA-8.33", "LPA-99.1.1", "RFC-5.99", "RFC-99"]
 
 
-def unexplained(marks: Iterable[Mark], reasons: Mapping[str, str], known: Mapping[str, Rule]) -> list[str]:
-    """Rules that hold in VERSION and have neither a mark nor a reason, or that have both."""
+def unexplained(
+    marks: Iterable[Mark], reasons: Mapping[str, str], known: Mapping[str, Rule], wanted: Iterable[Rule] | None = None
+) -> list[str]:
+    """Of the rules wanted (those that hold in VERSION) those with neither a mark nor a reason, or with both."""
+    if wanted is None:
+        wanted = [r for r in known.values() if r.holds_in(VERSION)]
     marked = {rule_id for mark in marks for rule_id in mark.ids}
     excused = {rule_id for rule_id in rules.expand_ids(reasons, known) if rule_id in reasons or rule_id not in marked}
-    return [r.id for r in known.values() if r.holds_in(VERSION) and (r.id in marked) == (r.id in excused)]
+    return [r.id for r in wanted if (r.id in marked) == (r.id in excused)]
 
 
-def read_reasons() -> tuple[Mapping[str, str], Mapping[str, str]]:
-    reasons = builder.Reasons.read(builder.NOT_MODELLED.read_text("utf-8"))
-    return reasons.no_code, reasons.no_recording
+def read_reasons() -> builder.Reasons:  # type: ignore[name-defined]
+    return builder.Reasons.read(builder.NOT_MODELLED.read_text("utf-8"))
 
 
 def test_every_rule_has_a_mark_or_a_reason() -> None:
-    assert unexplained(rules.all_marks(), read_reasons()[0], rules.load_rules()) == []
+    assert unexplained(rules.all_marks(), read_reasons().no_code, rules.load_rules()) == []
+
+
+def test_every_rule_new_in_7_0_has_a_mark_or_a_reason() -> None:
+    known = rules.load_rules()
+    new = builder.new_in_7_0(known)
+    assert unexplained(builder.marks_of_7_0(), read_reasons().no_code_7_0, known, new) == []
+
+
+def test_every_rule_that_7_0_keeps_has_a_mark_or_a_reason() -> None:
+    """A function that linux-7.0 replaces has not lost a rule that still holds."""
+    known = rules.load_rules()
+    kept = [r for r in known.values() if r.holds_in(VERSION) and r.holds_in(NEXT_VERSION)]
+    assert unexplained(builder.marks_of_7_0(), read_reasons().no_code, known, kept) == []
+
+
+def test_every_rule_of_the_rfc_has_a_mark_or_a_reason() -> None:
+    known = rules.load_rules()
+    wanted = builder.of_family(known, rfc=True).values()
+    assert unexplained(rules.marks_of_all_variants(), read_reasons().no_code_rfc, known, wanted) == []
 
 
 def test_unexplained_rules_are_found() -> None:
@@ -210,18 +352,56 @@ def test_unexplained_rules_are_found() -> None:
     marks = rules.marks_in("a = 1  # LPA-1.0.1, LPA-1.0.2\nb = 1  # LPA-2.0.2\n")
     reasons = {"LPA-1.0.2": "both", "LPA-2.0": "the rest of the subsection"}
     assert unexplained(marks, reasons, known) == ["LPA-1.0.2", "LPA-1.0.3"]
+    assert unexplained(marks, reasons, known, builder.new_in_7_0(known)) == ["LPA-3.0.1"]
+
+
+def test_unexplained_rules_of_the_rfc_are_found() -> None:
+    known = {i: rfc_rule(i) for i in ("RFC-1.1", "RFC-1.2", "RFC-2.1", "RFC-2.2", "RFC-3.1")}
+    marks = rules.marks_in("a = 1  # RFC-1.2, RFC-2.1\nb = 1  # RFC-3.1\n")
+    reasons = {"RFC-1": "the rest of the section", "RFC-3.1": "both"}
+    assert unexplained(marks, reasons, known, known.values()) == ["RFC-2.2", "RFC-3.1"]
+
+
+#: what the first words of a reason may be
+KINDS = ("unit", "configuration", "consequence", "outside", "boot time", "caller", "format", "gap")
+KINDS_RFC = (*KINDS, "background", "invariant")
 
 
 def test_reasons_name_rules() -> None:
-    """Each key stands for a rule that holds here, and says what kind of reason it is."""
-    no_code, no_recording = read_reasons()
+    """Each key stands for a rule that the table is about, and says what kind of reason it is."""
+    reasons = read_reasons()
     known = rules.load_rules()
-    for key in (*no_code, *no_recording):
-        assert any(known[i].holds_in(VERSION) for i in rules.expand_ids([key])), key
-    kinds = ("unit", "configuration", "consequence", "outside", "boot time", "caller", "format", "gap")
-    assert [key for key, reason in no_code.items() if not reason.startswith(kinds)] == []
+    holding = {r.id for r in known.values() if r.holds_in(VERSION)}
+    tables = (
+        (reasons.no_code, holding, KINDS),
+        (reasons.no_recording, holding, ("",)),
+        (reasons.no_code_7_0, {r.id for r in builder.new_in_7_0(known)}, KINDS),
+        (reasons.no_code_rfc, set(builder.of_family(known, rfc=True)), KINDS_RFC),
+    )
+    for table, about, kinds in tables:
+        assert table
+        assert [key for key in table if not rules.expand_ids([key]) & about] == []
+        assert [key for key, reason in table.items() if not reason.startswith(kinds)] == []
     marked = {rule_id for mark in rules.all_marks() for rule_id in mark.ids}
-    assert set(no_recording) <= marked
+    assert set(reasons.no_recording) <= marked
+
+
+def test_the_bracket_names_decisions_that_exist() -> None:
+    decisions = {path.stem for path in (ROOT / "docs" / "decisions").glob("D-*.md")}
+    cited = {(r.id, d) for r in rules.load_rules().values() for d in r.status.split("; ") if d.startswith("decision")}
+    assert cited
+    assert sorted((rule_id, d) for rule_id, d in cited if d.removeprefix("decision ") not in decisions) == []
+
+
+def test_files_of_a_variant() -> None:
+    """A variant has the files of those that it builds on, however deep, and policies change nothing."""
+    assert "linux_7_0/variant.py" not in rules.mirrored_files()
+    files = rules.mirrored_files("rfc-trylock")
+    assert {"gfp.py", "mm/page.py", "linux_6_12/free.py", "linux_7_0/free.py", "rfc/free.py"} <= files.keys()
+    assert any(file.startswith("rfc/policies/") for file in files)
+    assert "rfc_trylock/free.py" in files
+    assert rules.mirrored_files("rfc-trylock+recover-cycle") == files
+    assert rules.packages_of("rfc+recover-cap-2x+owned-per-type") == ["rfc", "linux_7_0", "linux_6_12"]
 
 
 def test_find_marks() -> None:
@@ -247,10 +427,11 @@ def test_kernel_name(docstring: str | None, name: str | None) -> None:
     assert rules.kernel_name(docstring) == name
 
 
-def test_every_kernel_line_cites_rules() -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_kernel_line_cites_rules(variant: str) -> None:
     """The Kernel: line of a mirrored function ends with its rules."""
     missing = []
-    for file, path in rules.mirrored_files().items():
+    for file, path in rules.mirrored_files(variant).items():
         missing += [f"{file}: {line}" for line in lines_without_rules(path.read_text("utf-8"))]
     assert missing == []
 
@@ -258,12 +439,13 @@ def test_every_kernel_line_cites_rules() -> None:
 def lines_without_rules(source: str) -> list[str]:
     """Kernel: lines of functions (not of files and structures) that end with no rule."""
     lines = [line.strip() for line in source.splitlines() if line.startswith("    ") and "Kernel:  " in line]
-    return [line for line in lines if "Kernel:  struct" not in line and "; LPA-" not in line]
+    return [line for line in lines if "Kernel:  struct" not in line and "; LPA-" not in line and "; RFC-" not in line]
 
 
 def test_kernel_lines_without_rules_are_found() -> None:
     source = "    Kernel:  f(), mm/x.c\n    Kernel:  g(), mm/x.c; LPA-8.2\n    Kernel:  struct zone\n"
-    assert lines_without_rules(source) == ["Kernel:  f(), mm/x.c"]
+    source += "    Kernel:  h(), [RFC 2/2]\n    Kernel:  i(), [RFC 2/2]; RFC-5.1\n"
+    assert lines_without_rules(source) == ["Kernel:  f(), mm/x.c", "Kernel:  h(), [RFC 2/2]"]
 
 
 # --- generated files ---------------------------------------------------------------------------
@@ -290,6 +472,42 @@ def test_the_table_tells_reasons_tests_and_recordings_apart(monkeypatch: pytest.
     assert text.endswith("Rules holding in 6.12: 5, with code: 4, exercised by a recording: 1.\n")
 
 
+def test_the_tables_without_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row says which functions carry a rule out or why none does; only rules that the table is about have one."""
+    known = {
+        "LPA-1.0.1": rule("all"),
+        "LPA-8.4.12": Rule("LPA-8.4.12", ("6.16+",), "T | t", "x"),
+        "LPA-8.4.15": Rule("LPA-8.4.15", ("7.0", "mm"), "U", "x"),
+        "LPA-9.0.1": Rule("LPA-9.0.1", ("mm",), "U", "x"),
+        "RFC-3.1": rfc_rule("RFC-3.1", "source; decision D-13"),
+        "RFC-3.2": rfc_rule("RFC-3.2", "inferred"),
+        "RFC-4.1": rfc_rule("RFC-4.1"),
+    }
+    source = "def f():\n    a = 1  # LPA-8.4.12, RFC-3.1\n\ndef g():\n    b = 2  # RFC-3.1\n"
+    marks = tuple(rules.marks_in(source, "rfc/f.py"))
+    monkeypatch.setattr(builder, "tests_by_rule", lambda found: {"LPA-8.4.15": ["t.py: test_x"]})
+    monkeypatch.setattr(builder, "marks_of_7_0", lambda: marks)
+    monkeypatch.setattr(rules, "marks_of_all_variants", lambda: marks)
+    reasons = builder.Reasons({}, {}, {"LPA-8.4": "outside: it is"}, {"RFC-3": "background: it is"})
+
+    def rows(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith("| ")][2:]
+
+    text = builder.table_7_0(known, reasons)
+    assert rows(text) == [
+        '| <a id="lpa-8"></a>LPA-8.4.12 T \\| t | 6.16+ | `rfc/f.py: f` |  |',
+        "| LPA-8.4.15 U | 7.0 mm | *outside: it is* | `t.py: test_x` |",
+    ]
+    assert text.endswith("\nRules: 2, with code: 1.\n")
+    text = builder.table_rfc(known, reasons)
+    assert rows(text) == [
+        '| <a id="rfc-3"></a>RFC-3.1 Title | source; decision D-13 | `rfc/f.py: f`<br>`rfc/f.py: g` |  |',
+        "| RFC-3.2 Title | inferred | *background: it is* |  |",
+        '| <a id="rfc-4"></a>RFC-4.1 Title | source | *no reason given* |  |',
+    ]
+    assert text.endswith("\nRules: 3, with code: 1.\n")
+
+
 def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     same, other = tmp_path / "same", tmp_path / "other"
     same.write_text("a", "utf-8")
@@ -299,7 +517,7 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.ci
 def test_generated_files_are_up_to_date() -> None:
-    """rules.json and docs/generated/rules.md are what docs/build_rules.py would write now."""
+    """rules.json and the tables of docs/generated are what docs/build_rules.py would write now."""
     run = subprocess.run(
         [sys.executable, str(ROOT / "docs" / "build_rules.py"), "--check"], capture_output=True, text=True, check=False
     )

@@ -133,8 +133,8 @@ def free_frozen_page_commit(
 def flush_in_pieces(k: Kernel, zone: Zone, pcp: PerCpuPages, to_free: int, pindex: int) -> bool:
     """Send ``to_free`` pages to the zone, a batch at a time; both locks are free between two pieces.
 
-    It is this PCP's lock that is tried again, not the running CPU's as in linux-7.0.  False: it was busy; the rest
-    stays.
+    Chunks are not split, so what really went counts.  It is this PCP's lock that is tried again, not the running
+    CPU's as in linux-7.0.  False: it was busy; the rest stays.
 
     Kernel:  free_frozen_page_commit(), mm/page_alloc.c; [RFC 2/2]; RFC-6.14
     Status:  decision D-21
@@ -144,10 +144,11 @@ def flush_in_pieces(k: Kernel, zone: Zone, pcp: PerCpuPages, to_free: int, pinde
     """
     batch = pcp.batch
     while to_free > 0 and pcp.count > 0:
-        piece = min(to_free, batch)
-        k.calls.free_pcppages_bulk(k, zone, piece, pcp, pindex)
-        to_free -= piece
-        if to_free == 0 or pcp.count == 0:
+        before = pcp.count
+        k.calls.free_pcppages_bulk(k, zone, min(to_free, batch), pcp, pindex)
+        # A piece may take a whole pageblock where a batch was asked for: count what went.
+        to_free -= before - pcp.count  # RFC-6.14
+        if to_free <= 0 or pcp.count == 0:
             break
         pcp.lock.unlock()
         if not pcp.lock.trylock():  # RFC-6.14

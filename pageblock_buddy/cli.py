@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from pageblock_buddy import __version__
+from pageblock_buddy.cli_run import add_run_parser, run
 from pageblock_buddy.demo import demo
 from pageblock_buddy.errors import InputError, PageblockBuddyError
 from pageblock_buddy.explain import explain
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _recording_arguments(show)
     show.add_argument("--at", type=int, default=0, metavar="OP", help="operation number, from 0 (default 0)")
     show.add_argument("--format", choices=FORMATS, default=FORMATS[0], help=f"default: {FORMATS[0]}")
+    add_run_parser(commands)
     return parser
 
 
@@ -156,7 +158,12 @@ def _demo(_: argparse.Namespace) -> int:
     return EXIT_DIFFERENCE if demo(sys.stdout).mismatches else EXIT_GOOD
 
 
-_COMMANDS = {"demo": _demo, "replay": _replay, "explain": _explain, "show": _show}
+def _run(arguments: argparse.Namespace) -> int:
+    run(arguments)
+    return EXIT_GOOD
+
+
+_COMMANDS = {"demo": _demo, "replay": _replay, "explain": _explain, "show": _show, "run": _run}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

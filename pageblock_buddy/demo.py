@@ -2,23 +2,27 @@
 """The demonstration: a real kernel's recording, replayed on the model.
 
 The recording ships inside the package: Debian's stock 6.12.117, 4 CPUs, 1 GiB, orders 0 to 10, frees on other CPUs
-than the pages came from, drains.
+than the pages came from, drains.  At the end its operations are performed on other allocators too.
 """
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from pageblock_buddy.replay import ReplayResult, replay_recording
 from pageblock_buddy.replay.at import stop_before
+from pageblock_buddy.replay.elsewhere import perform_recording
 from pageblock_buddy.replay.report import explanation_lines, result_lines
 from pageblock_buddy.views import render
+from pageblock_buddy.workload import summarize, table_lines
 
 RECORDING = "linux-6.12.117.jsonl.gz"
 #: an unmovable order-7 request that has to claim a movable block of order 10
 _SHOWN_OPERATION = 7144
+#: the allocators that its operations are performed on
+_COMPARED = ("linux-6.12", "linux-7.0", "rfc")
 
 
 def recording_path() -> Path:
@@ -42,7 +46,16 @@ def demo(out: TextIO) -> ReplayResult:
     result = replay_recording(path)
     print("\nEvery PFN, every zone-lock event and every later snapshot compared:", file=out)
     print("\n".join(result_lines(result)), file=out)
+    print("\nThe same operations on other allocators, and what they cost there (docs/accounting.md):\n", file=out)
+    print("\n".join(table_lines({variant: _cost(path, variant) for variant in _COMPARED})), file=out)
     return result
+
+
+def _cost(path: Path, variant: str) -> dict[str, Any]:
+    """What the recording's operations cost on a variant."""
+    account = perform_recording(path, variant, accounting=True).account
+    assert account is not None
+    return summarize(account)
 
 
 def _inside(lines: list[str], call: str) -> list[str]:

@@ -32,6 +32,8 @@ LAYERS = {
     "variants": 3,
     "snapshot": 4,
     "invariants": 4,
+    "accounting": 4,
+    "monitor": 4,
     "system": 4,
 }
 TOOLS = 5

@@ -30,7 +30,17 @@ def test_the_packaged_recording_is_scenario_b() -> None:
 
 
 def test_everything_agrees(shown: str) -> None:
-    assert shown.splitlines()[-1] == "30225 operations, 0 mismatches"
+    assert "\n30225 operations, 0 mismatches\n" in shown
+
+
+def test_it_ends_with_what_other_allocators_cost(shown: str) -> None:
+    """A row a variant; phase 1 of the RFC brings most pages here, and the others have no phases."""
+    rows = {cells[0]: cells[1:] for cells in (line.split() for line in shown.splitlines()[-3:])}
+    assert list(rows) == ["linux-6.12", "linux-7.0", "rfc"]
+    shares = {variant: [float(cell) for cell in cells[5:9]] for variant, cells in rows.items()}
+    assert shares["linux-6.12"] == shares["linux-7.0"] == [0.0, 0.0, 0.0, 100.0]
+    assert shares["rfc"][1] > 50
+    assert all(float(cells[0]) > 0 for cells in rows.values())
 
 
 def test_the_kernels_own_buddyinfo_is_in_it(shown: str) -> None:

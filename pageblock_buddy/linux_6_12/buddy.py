@@ -304,7 +304,7 @@ def _move_freepages_block(k: Kernel, zone: Zone, start_pfn: int, old_mt: int, ne
     Cost:    O(pages of the block)
     """
     moved = 0
-    for pfn, order in free_blocks_of_pageblock(k, start_pfn):
+    for pfn, order in k.calls.free_blocks_of_pageblock(k, start_pfn):
         move_to_free_list(k, pfn, zone, order, old_mt, new_mt)
         moved += 1 << order
     return moved

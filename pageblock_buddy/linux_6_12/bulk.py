@@ -44,10 +44,11 @@ def rmqueue_bulk(k: Kernel, zone: Zone, order: int, count: int, pcp: PerCpuPages
     return taken
 
 
-def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> None:
+def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> int:
     """Send at least ``count`` pages (or all) from per-CPU lists to the zone, oldest first.
 
-    Starts with the list ``pindex`` and empties each list before it goes to the next one.
+    Starts with the list ``pindex`` and empties each list before it goes to the next one.  Returns the pages that went
+    (in C nothing; rfc wants to know).
 
     Kernel:  free_pcppages_bulk(), mm/page_alloc.c; LPA-8.5
     Status:  source
@@ -56,7 +57,7 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
     Cost:    O(pages * max_page_order)
     Points:  zone.lock lock, unlock
     """
-    count = min(pcp.count, count)  # LPA-8.5.1
+    asked = count = min(pcp.count, count)  # LPA-8.5.1
     lists = pcp.lists
     pindex -= 1
     zone.lock.lock()  # LPA-16.0.6
@@ -77,3 +78,4 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
             if k.trace is not None:
                 k.trace.mm_page_pcpu_drain(k.machine.cpu, pfn, order, mt)  # LPA-8.5.6, LPA-15.1.6, LPA-15.1.7
     zone.lock.unlock()
+    return asked - count

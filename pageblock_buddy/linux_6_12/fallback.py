@@ -20,7 +20,6 @@ from pageblock_buddy.linux_6_12.buddy import (
     change_pageblock_range,
     del_page_from_free_list,
     expand,
-    free_blocks_of_pageblock,
     page_del_and_expand,
 )
 from pageblock_buddy.linux_6_12.watermark import mult_frac
@@ -114,7 +113,7 @@ def try_to_claim_block(
     if not block_inside_zone(k, zone, pfn):
         return None  # LPA-6.3.5
     start_pfn = pageblock_start_pfn(k, pfn)
-    free_pages = sum(1 << o for _, o in free_blocks_of_pageblock(k, start_pfn))
+    free_pages = sum(1 << o for _, o in k.calls.free_blocks_of_pageblock(k, start_pfn))
     movable_pages = k.nr_movable.get(start_pfn >> k.pageblock_order, 0)  # LPA-6.3.6
     if start_mt == gfp.MIGRATE_MOVABLE:
         alike_pages = movable_pages  # LPA-6.3.7

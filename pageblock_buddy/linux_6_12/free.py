@@ -21,7 +21,16 @@ from pageblock_buddy.linux_6_12.pcp import nr_pcp_free, nr_pcp_high
 from pageblock_buddy.linux_6_12.watermark import zone_watermark_ok
 from pageblock_buddy.mm.kernel import Kernel, page_zone
 from pageblock_buddy.mm.mmzone import PerCpuPages, Zone, wmark_pages
-from pageblock_buddy.mm.page import PG_ALLOCATED, PG_BUDDY, PG_COMPOUND, PG_NONE, PG_ORDER_MASK, PG_PCP
+from pageblock_buddy.mm.page import (
+    PG_ALLOCATED,
+    PG_BUDDY,
+    PG_COMPOUND,
+    PG_KIND_MASK,
+    PG_LLIST,
+    PG_NONE,
+    PG_ORDER_MASK,
+    PG_PCP,
+)
 
 # --- checks ------------------------------------------------------------------------------------
 
@@ -67,6 +76,8 @@ def raise_bad_free(k: Kernel, pfn: int, order: int) -> None:
         raise DoubleFree(f"pfn {pfn} is free already, in {where} of the zone", pfn=pfn, order=order)
     if state & PG_PCP:
         raise DoubleFree(f"pfn {pfn} is free already, in {where} of a per-CPU list", pfn=pfn, order=order)
+    if state & PG_KIND_MASK == PG_LLIST:
+        raise DoubleFree(f"pfn {pfn} is free already, in {where} of a lock-less list", pfn=pfn, order=order)
     if head != pfn:
         raise BadFree(f"pfn {pfn} is inside the allocation {head}, order {block_order}", pfn=pfn, order=order)
     raise OrderMismatch(f"pfn {pfn} was allocated with order {block_order}, freed with {order}", pfn=pfn, order=order)

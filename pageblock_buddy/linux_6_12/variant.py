@@ -26,6 +26,7 @@ CALLS: Final = Calls(
     set_pageblock_migratetype=pageblock.set_pageblock_migratetype,
     _add_to_free_list=buddy._add_to_free_list,
     _del_page_from_free_list=buddy._del_page_from_free_list,
+    free_blocks_of_pageblock=buddy.free_blocks_of_pageblock,
     _free_one_page=buddy._free_one_page,
     free_one_page=buddy.free_one_page,
     _rmqueue_smallest=buddy._rmqueue_smallest,

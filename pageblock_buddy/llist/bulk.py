@@ -12,8 +12,8 @@ from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
 from pageblock_buddy.rfc import variant as rfc
 
 
-def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> None:
-    """Send at least ``count`` pages (or all) from a CPU's lists to the zone: absorb, merge, drain.
+def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> int:
+    """Send at least ``count`` pages (or all) from a CPU's lists to the zone: absorb, merge, drain.  Returns them.
 
     Kernel:  free_pcppages_bulk(), mm/page_alloc.c; [03/40]; RFC-9.7, RFC-9.13
     Status:  source
@@ -22,4 +22,4 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
     Points:  zone.lock lock, unlock
     """
     absorb_remote_frees(k, pcp)  # RFC-9.7, RFC-9.13
-    rfc.CALLS.free_pcppages_bulk(k, zone, count, pcp, pindex)
+    return rfc.CALLS.free_pcppages_bulk(k, zone, count, pcp, pindex)

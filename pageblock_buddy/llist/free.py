@@ -19,6 +19,19 @@ from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
 from pageblock_buddy.mm.page import PG_LLIST, PG_NONE
 
 
+def free_stranded(k: Kernel, zone: Zone, pcp: PerCpuPages, fpi_flags: int) -> None:
+    """Give what is on a dead CPU's lock-less list to the zone: nobody else will.
+
+    Kernel:  none: [03/40] does not speak of CPU hotplug; RFC-9.12
+    Status:  decision D-27
+    Locks:   takes zone.lock; tries zone.lock (with FPI_TRYLOCK)
+    Points:  llist take; zone.lock lock or trylock, unlock
+    """
+    for pfn, order in pcp.free_llist.llist_del_all():  # RFC-9.12
+        k.mem_map[pfn] = PG_NONE
+        k.calls.free_one_page(k, zone, pfn, order, fpi_flags)
+
+
 def free_to_remote_owner(k: Kernel, zone: Zone, pfn: int, order: int, tag: int, fpi_flags: int) -> None:
     """Push a block on its owner's lock-less list; no lock, no flush.
 
@@ -30,13 +43,11 @@ def free_to_remote_owner(k: Kernel, zone: Zone, pfn: int, order: int, tag: int, 
     Locks:   takes zone.lock; tries zone.lock (only for a dead owner)
     Points:  llist push, llist take
     """
-    free_llist = zone.per_cpu_pageset[tag - 1].free_llist
+    pcp = zone.per_cpu_pageset[tag - 1]
     k.mem_map[pfn] = PG_LLIST | order
-    free_llist.llist_add(pfn, order)  # RFC-9.6, RFC-9.15
+    pcp.free_llist.llist_add(pfn, order)  # RFC-9.6, RFC-9.15
     if not k.pcp_buddy.still_routed(k, pfn, tag, tag - 1):
-        for stranded, stranded_order in free_llist.llist_del_all():  # RFC-9.12
-            k.mem_map[stranded] = PG_NONE
-            k.calls.free_one_page(k, zone, stranded, stranded_order, fpi_flags)
+        free_stranded(k, zone, pcp, fpi_flags)  # RFC-9.12
 
 
 def pcp_free_lock(k: Kernel, pcp: PerCpuPages, fpi_flags: int) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from pageblock_buddy.llist import bulk, drain, free, pcp
+from pageblock_buddy.llist import bulk, drain, free, hotplug, pcp
 from pageblock_buddy.rfc import variant as rfc
 
 PCP_BUDDY: Final = dataclasses.replace(
@@ -22,5 +22,6 @@ CALLS: Final = dataclasses.replace(
     free_unref_folios=free.free_unref_folios,
     drain_pages_zone=drain.drain_pages_zone,
     drain_all_pages=drain.drain_all_pages,
+    page_alloc_cpu_dead=hotplug.page_alloc_cpu_dead,
     pcp_buddy=PCP_BUDDY,
 )

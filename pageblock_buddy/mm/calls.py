@@ -64,6 +64,7 @@ class Calls:
     # free-list primitives
     _add_to_free_list: Callable[[Kernel, int, Zone, int, int, bool], None]  # rfc policy: a counter per pageblock
     _del_page_from_free_list: Callable[[Kernel, int, Zone, int, int], None]  # rfc policy: the same
+    free_blocks_of_pageblock: Callable[[Kernel, int], list[tuple[int, int]]]  # accounting: a scan under zone->lock
     # buddy
     _free_one_page: Callable[[Kernel, int, Zone, int, int, int], None]  # 6.1: types on merge
     free_one_page: Callable[[Kernel, Zone, int, int, int], None]  # 6.1: whole order; 7.0: deferred llist
@@ -83,7 +84,7 @@ class Calls:
     rmqueue_pcplist: Callable[[Kernel, Zone, int, int, int], int | None]  # 6.1: free_factor; rfc: splitting
     _rmqueue_pcplist: Callable[[Kernel, Zone, int, int, int, PerCpuPages, ListHead], int | None]  # rfc
     rmqueue_bulk: Callable[[Kernel, Zone, int, int, PerCpuPages, int, int], int]  # 7.0: trylock; rfc: four phases
-    free_pcppages_bulk: Callable[[Kernel, Zone, int, PerCpuPages, int], None]  # 6.1, rfc: merge pass
+    free_pcppages_bulk: Callable[[Kernel, Zone, int, PerCpuPages, int], int]  # 6.1, rfc: merge pass
     free_frozen_page_commit: Callable[[Kernel, Zone, PerCpuPages, int, int, int, int], bool]  # 6.1, 7.0
     # allocation
     alloc_flags_nofragment: Callable[[Kernel, Zone, int], int]  # 7.0: defrag_mode

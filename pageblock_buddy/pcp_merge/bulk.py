@@ -14,8 +14,10 @@ from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
 from pageblock_buddy.mm.page import PG_NONE
 
 
-def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> None:
+def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> int:
     """Send at least ``count`` pages (or all) from per-CPU lists to the zone, merged as far as they go among themselves.
+
+    Returns the pages that went.
 
     Kernel:  free_pcppages_bulk(), mm/page_alloc.c; [ZiYan 04-03]; RFC-10.17, RFC-10.18
     Status:  decision D-28
@@ -32,6 +34,7 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
         if k.trace is not None:
             k.trace.mm_page_pcpu_drain(k.machine.cpu, pfn, order, mt)
     zone.lock.unlock()
+    return sum(1 << order for order in chunks.values())
 
 
 def take_victims(k: Kernel, count: int, pcp: PerCpuPages, pindex: int) -> dict[int, int]:

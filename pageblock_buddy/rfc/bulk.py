@@ -63,8 +63,8 @@ def still_wanted(k: Kernel, pcp: PerCpuPages, order: int, mt: int, rest: int) ->
 # --- drain -------------------------------------------------------------------------------------
 
 
-def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> None:
-    """Send at least ``count`` pages (or all) from a CPU's lists to the zone.
+def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> int:
+    """Send at least ``count`` pages (or all) from a CPU's lists to the zone.  Returns the pages that went.
 
     First marked buddies merge, outside zone->lock; then the largest chunks go first.  A chunk is never split, so up to
     a pageblock less one page more than ``count`` may go.
@@ -76,7 +76,7 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
     Cost:    O(chunks on the lists + chunks freed * max_page_order)
     Points:  zone.lock lock, unlock
     """
-    count = min(pcp.count, count)  # RFC-7.8
+    asked = count = min(pcp.count, count)  # RFC-7.8
     if count > 0:
         k.pcp_buddy.merge_pcp_buddies(k, pcp)  # RFC-7.1, RFC-7.2
     zone.lock.lock()
@@ -91,6 +91,7 @@ def free_pcppages_bulk(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pind
             pcp.count -= 1 << order
             drain_chunk(k, zone, pcp, pfn, order)
     zone.lock.unlock()
+    return asked - count
 
 
 def drain_order(k: Kernel, pindex: int) -> Sequence[int]:

@@ -144,10 +144,8 @@ def flush_in_pieces(k: Kernel, zone: Zone, pcp: PerCpuPages, to_free: int, pinde
     """
     batch = pcp.batch
     while to_free > 0 and pcp.count > 0:
-        before = pcp.count
-        k.calls.free_pcppages_bulk(k, zone, min(to_free, batch), pcp, pindex)
-        # A piece may take a whole pageblock where a batch was asked for: count what went.
-        to_free -= before - pcp.count  # RFC-6.14
+        # A piece may take a whole pageblock where a batch was asked for: what went counts.
+        to_free -= k.calls.free_pcppages_bulk(k, zone, min(to_free, batch), pcp, pindex)  # RFC-6.14
         if to_free <= 0 or pcp.count == 0:
             break
         pcp.lock.unlock()

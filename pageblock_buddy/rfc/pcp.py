@@ -25,6 +25,16 @@ def nr_pcp_lists(k: Kernel) -> int:
     return gfp.MIGRATE_PCPTYPES * (k.pageblock_order + 1)  # RFC-3.15
 
 
+def pcp_allowed_order(k: Kernel, order: int) -> bool:
+    """Whether requests of this order are served from per-CPU lists: today's orders, inside one pageblock.
+
+    Kernel:  pcp_allowed_order(), mm/page_alloc.c; RFC-3.17
+    Status:  decision D-11
+    """
+    # RFC-3.17
+    return order <= k.pageblock_order and (order <= gfp.PAGE_ALLOC_COSTLY_ORDER or order == k.hpage_order)
+
+
 def order_to_pindex(k: Kernel, mt: int, order: int) -> int:
     """The list of a type (0..2) and order.
 

@@ -30,6 +30,7 @@ PCP_BUDDY: Final = PcpBuddyCalls(
 CALLS: Final = dataclasses.replace(
     linux_7_0.CALLS,
     nr_pcp_lists=pcp.nr_pcp_lists,
+    pcp_allowed_order=pcp.pcp_allowed_order,
     order_to_pindex=pcp.order_to_pindex,
     pindex_to_order=pcp.pindex_to_order,
     _rmqueue_pcplist=alloc._rmqueue_pcplist,

@@ -29,11 +29,11 @@ def pieces(system: System) -> list[int]:
     real = k.calls.free_pcppages_bulk
     counts: list[int] = []
 
-    def record(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> None:
+    def record(k: Kernel, zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> int:
         assert pindex == 0
         pcp.lock.assert_held()
         counts.append(count)
-        real(k, zone, count, pcp, pindex)
+        return real(k, zone, count, pcp, pindex)
 
     k.calls = dataclasses.replace(k.calls, free_pcppages_bulk=record)
     return counts

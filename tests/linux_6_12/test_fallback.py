@@ -18,7 +18,8 @@ from tests.helpers import C, H, M, R, U, assert_zone, config, fill, locked, mach
 
 
 def take(system: System, order: int, mt: int, alloc_flags: int = 0, mode: RmqueueMode | None = None) -> int | None:
-    """One __rmqueue() under the lock."""
+    """One __rmqueue() under the lock; the pages are then the test's."""
+    system.total_pages = None
     zone = system.zones[0]
     with locked(zone):
         return fallback._rmqueue(system.kernel, zone, order, mt, alloc_flags, mode or RmqueueMode())
@@ -26,6 +27,7 @@ def take(system: System, order: int, mt: int, alloc_flags: int = 0, mode: Rmqueu
 
 def take_bulk(system: System, count: int, mt: int, alloc_flags: int = 0) -> list[int]:
     """One rmqueue_bulk() of single pages; the pages are then the test's."""
+    system.total_pages = None
     pcp_list = pcp_of(system).lists[mt]
     assert not pcp_list
     bulk.rmqueue_bulk(system.kernel, system.zones[0], 0, count, pcp_of(system), mt, alloc_flags)

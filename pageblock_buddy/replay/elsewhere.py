@@ -341,8 +341,8 @@ def _batched(performer: _NaturalPerformer, operations: list[Operation]) -> Perfo
     """Natural operations, with the frees of one folio batch together again."""
     # A prepared page is still held: it goes when it enters a list.
     performed = (operation for operation in operations if operation.kind != "prepare")
-    for (kind, _, _), group in groupby(performed, lambda o: (o.kind == "commit", o.cpu, o.in_irq)):
-        if not kind:
+    for (committing, _, _), group in groupby(performed, lambda o: (o.kind == "commit", o.cpu, o.in_irq)):
+        if not committing:
             yield from ((operation, performer.perform) for operation in group)
             continue
         commits = list(group)

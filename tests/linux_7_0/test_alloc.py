@@ -375,6 +375,30 @@ def test_kswapd_is_woken() -> None:
         assert ("wakeup_kswapd" in kinds(log.take())) is woken
 
 
+@pytest.mark.parametrize(
+    ("request_gfp", "order", "wakeups"),
+    [
+        # one attempt, at whose end compaction would start
+        (gfp.GFP_KERNEL, 4, 1),
+        (MOVABLE, 4, 1),
+        (gfp.GFP_KERNEL, 1, 1),
+        # two attempts
+        (gfp.GFP_ATOMIC, 0, 2),
+        (MEMALLOC, 0, 2),
+        (MEMALLOC, 4, 2),
+        # nobody to wake
+        (gfp.GFP_HIGH, 0, 0),
+        (gfp.GFP_DIRECT_RECLAIM, 0, 0),
+    ],
+)
+def test_kswapd_is_woken_before_each_attempt(request_gfp: int, order: int, wakeups: int) -> None:
+    """LPA-9.3.5, LPA-9.3.9: one zone, so one wakeup each."""
+    system = machine("")
+    log = traced(system)
+    assert system.alloc_pages(request_gfp, order) is None
+    assert kinds(log.take()).count("wakeup_kswapd") == wakeups
+
+
 # --- defrag_mode -------------------------------------------------------------------------------
 
 
@@ -610,6 +634,15 @@ def test_nolock_on_a_node_without_memory() -> None:
     system = several(*NUMA[:2], texts=WHOLE, nr_cpus=2, cpu_node=(0, 1))
     with system.on_cpu(1):
         assert system.alloc_pages_nolock(3) == 16
+
+
+def test_nolock_without_a_zone() -> None:
+    """LPA-9.1.4, LPA-9.5.1, LPA-15.1.1: there is only ZONE_MOVABLE, which an UNMOVABLE request may not use: None, and
+    traced like any other failure."""
+    system = several((0, gfp.ZONE_MOVABLE, 0), texts={0: "order 4: M[0]"})
+    log = traced(system, outer=True)
+    assert system.alloc_pages_nolock() is None
+    assert kinds(log.take()) == ["alloc"]
 
 
 def test_nolock_skips_busy_nodes() -> None:

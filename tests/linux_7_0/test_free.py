@@ -113,6 +113,15 @@ def test_free_count() -> None:
     assert counts == [59, 63, 67, 67]
 
 
+def test_free_count_at_the_limit() -> None:
+    """LPA-8.4.14: 60 + 4 is batch << 5; from there it does not grow."""
+    system = machine("alloc: 8/2 16/0", high_min=90, high_max=90)
+    pcp = limits(pcp_of(system), free_count=60)
+    system.free_pages(8, 2)
+    system.free_pages(16)
+    assert pcp.free_count == 64
+
+
 def test_prev_free_high_order() -> None:
     """LPA-8.4.13: set by orders 1..3, cleared by order 0 and by huge pages; FREE_HIGH_BATCH is left alone."""
     system = machine(
@@ -331,6 +340,9 @@ def test_boot_pageset_flushes_each_free() -> None:
     system.free_pages(4)
     assert watch.take() == pieces(1)
     assert_zone(system, "order 0: M[9] \n pcp0 o0: M[4]")
+    system = machine("alloc: 4/0", high_min=0, high_max=0, batch=1)
+    system.free_pages(4)
+    assert_zone(system, "order 0: M[4]")
 
 
 def test_below_the_limit_nothing_is_flushed() -> None:
@@ -548,6 +560,14 @@ def test_folio_batch() -> None:
         ("freeb", 0, 12),
     ]
     assert system.kernel.pgfree == 1 + 16 + 2 + 1
+
+
+def test_folio_batch_of_all_types() -> None:
+    """LPA-10.0.9, LPA-8.4.3, LPA-8.4.5: each goes onto the list of its pageblock's type; HIGHATOMIC and CMA onto
+    MOVABLE's."""
+    system = machine("alloc: 1/0 9/0 17/0 25/0 33/0 \n blocks: UMRHCMMM")
+    system.free_folios([(pfn, 0) for pfn in (1, 9, 17, 25, 33)])
+    assert_zone(system, "pcp0 o0: U[1] M[33 25 9] R[17] \n blocks: UMRHCMMM")
 
 
 def test_folio_batch_over_two_zones() -> None:

@@ -261,6 +261,9 @@ def test_unisolate_next_to_the_reserve() -> None:
         ("order 2: M[0] \n order 3: M[16 8]", (), "order 2: M[0] \n order 3: M[16 8] \n blocks: MMMMMMMM"),
         # the block is free in part only
         ("order 2: M[8] \n order 3: M[0]", (), "order 2: M[8] \n order 3: M[0] \n blocks: MMMMMMMM"),
+        # the block is in use as a whole, or lies on a lock-less list
+        ("order 3: M[0] \n alloc: 8/3", (), "order 3: M[0] \n alloc: 8/3 \n blocks: MMMMMMMM"),
+        ("order 3: M[0] \n zllist: 8/3", (), "order 3: M[0] \n zllist: 8/3 \n blocks: MMMMMMMM"),
     ],
 )
 def test_unisolate_without_a_merge(text: str, also: tuple[int, ...], after: str) -> None:

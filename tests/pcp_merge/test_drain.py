@@ -48,6 +48,14 @@ def test_bottom_up_to_a_pageblock() -> None:
     assert_zone(system, "order 4: M[0]")
 
 
+@pytest.mark.parametrize(("pages", "larger"), [("10", "8"), ("8", "10"), ("11", "8")])
+def test_two_orders_do_not_merge(pages: str, larger: str) -> None:
+    """RFC-10.17, LPA-4.1.1: where the buddy of the order-1 block is there, it is a single page of it."""
+    system = pcp_merge(f"pcp0 o0: M[{pages}] \n pcp0 o1: M[{larger}]")
+    assert freed(system, 3) == [(int(pages), 0), (int(larger), 1)]
+    assert_zone(system, f"order 0: M[{pages}] \n order 1: M[{larger}]")
+
+
 def test_only_victims_merge() -> None:
     """RFC-10.17: page 9 stays on the PCP (two pages are asked for, the oldest): 8 goes alone."""
     system = pcp_merge("pcp0 o0: M[9 8 4]")

@@ -135,7 +135,7 @@ def changed_lists(path: Path, lists: object) -> Path:
     return write(path, run.records())
 
 
-@pytest.mark.parametrize("lists", [None, [[]], 14 * [None], [["x"], *13 * [[]]], [[10**9], *13 * [[]]]])
+@pytest.mark.parametrize("lists", [None, [[]], 12 * [None], [["x"], *11 * [[]]], [[10**9], *11 * [[]]]])
 def test_lists_that_cannot_be(tmp_path: Path, lists: object) -> None:
     with pytest.raises(InputError, match=r"x\.jsonl: line 2: "):
         perform_recording(changed_lists(tmp_path / "x.jsonl", lists), "rfc")
@@ -188,6 +188,20 @@ def test_an_operation_that_is_refused(tmp_path: Path) -> None:
     run.lines[-1][2] = 99
     result = perform_recording(write(tmp_path / "x.jsonl", run.records()), "rfc")
     assert result.not_performed == {"refused: bad-argument": 1}
+
+
+def test_bulk_allocations(tmp_path: Path) -> None:
+    """Page by page; of the second one most fail, here and there, and there is nothing to free of these."""
+    run = ScriptedRun("order 0: M[1 3 5 17 19 21 33 35]\nblocks: MMMMMMMM")
+    pages = [index + 1 + page for index in (run.bulk(MOVABLE, 5), run.bulk(MOVABLE, 5)) for page in range(5)]
+    got = sum(run.held[page][0] != -1 for page in pages)
+    assert 5 < got < 10
+    for page in pages:
+        run.free(page, cpu=1)
+    result = perform_recording(write(tmp_path / "x.jsonl", run.records()), "rfc", validate_every=2)
+    assert (result.operations, result.not_performed) == (10 + got, {})
+    assert result.failed_allocations == result.failed_in_recording == 10 - got
+    assert allocated(result) == []
 
 
 # --- natural runs ------------------------------------------------------------------------------

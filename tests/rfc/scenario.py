@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The machine of docs/spec/scenarios.md, its steps, and steps of another CPU at a critical moment.
 
-One zone, PFNs 0..31, pageblocks B0..B3 of 8 pages, CPUs A, B, C, batch 2, high 8.  What a drawing does not mention is
-allocated, page by page, so that the pages always add up to 32.
+One zone, PFNs 0..31, pageblocks B0..B3 of 8 pages, CPUs A, B, C, batch 2, high 8.  What a drawing does not mention
+is allocated, page by page, so that the pages always add up to 32.
 
 A step of another CPU at a critical moment is planned with ``at``: every lock reports what happens to it, and the
-step runs at the report named.  "C wants A" comes before C takes (or tries) A's pcp->lock; "C locks A", "C trylocks A"
-or "C misses A" after that; "C leaves A" before it gives the lock up and "C unlocks A" after.  Z is zone->lock.  On llist
-"C pushes A" comes before C pushes a page on A's free_llist.
+step runs at the report named.  "C wants A" comes before C takes (or tries) A's pcp->lock; "C locks A", "C trylocks
+A" or "C misses A" after that; "C leaves A" before it gives the lock up and "C unlocks A" after.  Z is zone->lock.
+On llist "C pushes A" comes before C pushes a page on A's free_llist.
 
-A Monitor watches every scenario (changes of owners, stable reads, the order of locks, merge passes), unless it is to go
-wrong: ``watched=False``.
+A Monitor watches every scenario (changes of owners, stable reads, the order of locks, merge passes), unless it is to
+go wrong: ``watched=False``.
 """
 
 from __future__ import annotations

@@ -103,6 +103,14 @@ def test_small_amounts_fall_through() -> None:
     assert_zone(system, "order 1: M[10] \n order 2: M[12] \n pcp0 o0: M[8 9] \n pcp0 o1: M[18] \n owners: ....")
 
 
+def test_single_pages_do_not_serve_a_larger_request() -> None:
+    """RFC-5.35, RFC-5.3: four pages are wanted in blocks of two: the chunk of two, and two pages split off a whole
+    block by phase 3; the single pages stay in the zone."""
+    system = rfc("order 0: M[1 3] \n order 1: M[18] \n order 3: M[8]")
+    assert refill(system, 1, 2) == 2
+    assert_zone(system, "order 0: M[1 3] \n order 1: M[10] \n order 2: M[12] \n pcp0 o1: M[18 8]")
+
+
 def test_enough_recovered() -> None:
     """RFC-5.3, RFC-5.14, RFC-5.15: two wanted and six recovered: no other phase brings anything, though a whole block
     and a chunk are free."""

@@ -163,6 +163,14 @@ def test_scenario_13_without_the_unlink() -> None:
         s.drain(A)
 
 
+def test_scenario_13_claim_own_type() -> None:
+    """Scenario 13, the other answer of D-15: phase 1 leaves the U block alone; then phase 3 converts and breaks it all
+    the same: eight unmarked pages of A's own block, which is still listed and matches MOVABLE refills now."""
+    s = Scenario(MISMATCH, variant="rfc+claim-own-type")
+    assert s.refill(A, 8) == 8
+    s.expect("order 3: M[8] \n pcp0 o0: M[0 1 2 3 4 5 6 7] \n blocks: MMMM \n owned0: 0 \n owners: 0...")
+
+
 LISTED = "order 0: M[0] \n pcp0 o1: M[6*] \n owned0: 0 \n owners: 0..."
 
 
@@ -425,15 +433,17 @@ def test_scenario_21_an_idle_owner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variant", "after"),
+    ("variant", "count", "after"),
     [
-        ("rfc", "order 2: M[0] \n pcp0 o0: M[24 4*] \n pcp0 o1: M[6*]"),
-        ("rfc+drain-oldest", "order 0: M[24 4] \n pcp0 o1: M[6*] \n pcp0 o2: M[0*]"),
+        ("rfc", 2, "order 2: M[0] \n pcp0 o0: M[24 4*] \n pcp0 o1: M[6*]"),
+        ("rfc+drain-oldest", 2, "order 0: M[24 4] \n pcp0 o1: M[6*] \n pcp0 o2: M[0*]"),
+        ("rfc+drain-oldest", 3, "order 0: M[24 4] \n order 1: M[6] \n pcp0 o2: M[0*]"),
     ],
 )
-def test_scenario_22_choice_of_victims(variant: str, after: str) -> None:
+def test_scenario_22_choice_of_victims(variant: str, count: int, after: str) -> None:
     """Scenario 22 (D-18): 2 pages are to go: the largest chunk (4 pages), or with drain-oldest the oldest of the list
-    that the drain begins with.  Either way B0 is listed while much of it is still on the PCP."""
+    that the drain begins with, then those of the lists behind it.  Either way B0 is listed while much of it is still on
+    the PCP."""
     s = Scenario("pcp0 o0: M[24 4*] \n pcp0 o1: M[6*] \n pcp0 o2: M[0*] \n owners: 0...", variant=variant)
-    s.drain_some(A, 2, pindex=M)
+    s.drain_some(A, count, pindex=M)
     s.expect(f"{after} \n owned0: 0 \n owners: 0...")

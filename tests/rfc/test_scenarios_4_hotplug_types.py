@@ -374,8 +374,8 @@ def test_scenario_53_cma_block_listed() -> None:
     assert scans == []
     s.expect(listed)
     s = Scenario(cma)
-    s.refill(A, 2, alloc_flags=gfp.ALLOC_CMA)
-    s.expect("order 1: C[2] \n order 2: C[4] \n pcp0 o0: M[0 1] \n blocks: CMMM \n owners: ....")
+    s.refill(A, 8, alloc_flags=gfp.ALLOC_CMA)
+    s.expect("pcp0 o0: M[0 1 2 3 4 5 6 7] \n blocks: CMMM \n owners: ....")
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ BUGS: list[Bug] = [
             "pcp.free_count + (1 << order) >= batch + pcp.high_min // 2\n",
         ),
         ("or pcp.count >= batch)", "or pcp.count > batch)"),
+        ("    if pcp.free_count < batch <<", "    if pcp.free_count <= batch <<"),
         ("    pcp.alloc_factor >>= 1", "    pass"),
         ("pcp.lists[pindex].list_add(pfn)", "pcp.lists[pindex].list_add_tail(pfn)"),
         ("        pcp.flags &= ~gfp.PCPF_PREV_FREE_HIGH_ORDER", "        pass"),
@@ -142,6 +143,12 @@ BUGS: list[Bug] = [
         ("for part in range(order - 1, -1, -1):", "for part in range(order):"),
         ("pfn + (1 << part), part, FPI_TRYLOCK)", "pfn + (1 << part), part, FPI_NONE)"),
         ("    check_allocation(k, pfn, order)\n    state", "    state"),
+    ),
+    *bugs(
+        "linux_6_12/free.py",
+        "linux_7_0/test_free.py",
+        # a page on the zone's list is taken for an allocation
+        ("    if state & PG_KIND_MASK == PG_LLIST:", "    if False:"),
     ),
     *bugs(
         "linux_7_0/alloc.py",

@@ -139,8 +139,8 @@ class Config:
     ``min_free_kbytes`` None means the kernel's formula, raised as a running khugepaged does if ``khugepaged``.
     ``llc_pages_per_cpu`` is the last-level cache's share of a CPU in pages; it decides
     FREE_HIGH_BATCH.  ``defrag_mode`` is the sysctl of 6.15 and later; ``preempt_rt`` only decides that a trylock-only
-    operation in hardirq or NMI takes no lock at all (decision D-09).  ``vm_stat_threshold`` None means the kernel's
-    formula. ``page_group_by_mobility_disabled`` is a parameter and not the kernel's formula, which would set it on
+    operation in hardirq or NMI does not try pcp->lock (decision D-09).  ``vm_stat_threshold`` None means the kernel's
+    formula.  ``page_group_by_mobility_disabled`` is a parameter and not the kernel's formula, which would set it on
     every tiny test zone (decision D-05).  ``memcg_kmem``: __GFP_ACCOUNT requests are charged, so never go in bulk.
     ``nr_online_nodes`` 0 means the nodes that have memory or CPUs.
     """

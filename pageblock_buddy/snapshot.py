@@ -423,7 +423,9 @@ def _load_blocks(k: Kernel, zone: Zone, state: JsonObject, name: str) -> None:
         block = _block_of(k, blocks, pfn, f"{name}: isolated")
         if k.pageblock_flags[block] != gfp.MIGRATE_ISOLATE:
             raise InputError(f"{name}: isolated: the pageblock at pfn {pfn} is not of type {gfp.MIGRATE_ISOLATE}")
-        k.pageblock_flags[block] = PB_MIGRATE_ISOLATE | _int(mt, f"{name}: isolated", 0, gfp.MIGRATE_TYPES - 1)
+        if _int(mt, f"{name}: isolated", 0, gfp.MIGRATE_TYPES - 1) == gfp.MIGRATE_ISOLATE:
+            raise InputError(f"{name}: isolated: the pageblock at pfn {pfn} has no type to come back to")
+        k.pageblock_flags[block] = PB_MIGRATE_ISOLATE | mt
 
 
 def load_allocations(k: Kernel, entries: Iterable[Any]) -> None:

@@ -145,8 +145,9 @@ def flush_in_pieces(k: Kernel, zone: Zone, pcp: PerCpuPages, to_free: int, pinde
     batch = pcp.batch
     while to_free > 0 and pcp.count > 0:
         # A piece may take a whole pageblock where a batch was asked for: what went counts.
-        to_free -= k.calls.free_pcppages_bulk(k, zone, min(to_free, batch), pcp, pindex)  # RFC-6.14
-        if to_free <= 0 or pcp.count == 0:
+        went = k.calls.free_pcppages_bulk(k, zone, min(to_free, batch), pcp, pindex)
+        to_free -= went  # RFC-6.14
+        if to_free <= 0 or pcp.count == 0 or not went:
             break
         pcp.lock.unlock()
         if not pcp.lock.trylock():  # RFC-6.14

@@ -8,7 +8,7 @@ from typing import Final
 
 from pageblock_buddy.linux_7_0 import variant as linux_7_0
 from pageblock_buddy.mm.calls import PcpBuddyCalls
-from pageblock_buddy.rfc import alloc, bulk, free, hotplug, merge, pageblock, pcp, refill
+from pageblock_buddy.rfc import alloc, bulk, drain, free, hotplug, merge, pageblock, pcp, refill
 
 PCP_BUDDY: Final = PcpBuddyCalls(
     pcp_rmqueue_smallest=pcp.pcp_rmqueue_smallest,
@@ -39,6 +39,7 @@ CALLS: Final = dataclasses.replace(
     free_frozen_page_commit=free.free_frozen_page_commit,
     _free_frozen_pages=free._free_frozen_pages,
     free_unref_folios=free.free_unref_folios,
+    decay_pcp_high=drain.decay_pcp_high,
     page_alloc_cpu_dead=hotplug.page_alloc_cpu_dead,
     pcp_buddy=PCP_BUDDY,
 )

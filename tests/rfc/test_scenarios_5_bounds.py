@@ -68,8 +68,8 @@ def test_scenario_56_full_recovery_overshoots_high() -> None:
 
 
 def test_scenario_56_ping_pong() -> None:
-    """Scenario 56: the next free drains and lists again; the next refill scans that block again.  Each of the following
-    frees drains, too, until count is below high: 3 of 4 frees take zone->lock."""
+    """Scenario 56: the next free drains and lists again; the next refill scans that block again.  Without refills four
+    frees in a row drain, each a chunk of 4 pages, until count is below high."""
     s = Scenario(EIGHTEEN)
     s.refill(A, 2)
     s.free(C, 6)
@@ -290,11 +290,6 @@ def test_scenario_61_a_flush_overshoots_once() -> None:
     flush_of_6(by_what_was_asked=True).expect("order 3: M[16] \n order 4: M[0] \n pcp0 o0: M[24*] \n owners: ...0")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="decay_pcp_high() is linux-6.12's and counts what it asked of each piece, not what went: 3 pages are due, "
-    "two pieces (2, 1) take a block each, 16 pages; one of rfc should subtract what free_pcppages_bulk() returns",
-)
 def test_scenario_61_a_decay_overshoots_once() -> None:
     """Scenario 61, sharpened (and 2): high decays from 24 to 21, so 3 pages are due; the bound of D-18 allows 10."""
     s = Scenario(WHOLE.replace("0000", "000."), high=24)

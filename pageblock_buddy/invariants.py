@@ -258,7 +258,7 @@ def check_total(k: Kernel, total: int) -> None:
 
 
 def validate(k: Kernel, *, without: Sequence[str] = ()) -> None:
-    """Check every invariant but those in ``without``.  ModelBug for the first that fails.  O(pages in the worst case)."""
+    """Check every invariant but those in ``without``.  ModelBug for the first that fails.  At worst O(pages)."""
     for name, check in INVARIANTS.items():
         if name not in without:
             check(k)

@@ -13,8 +13,8 @@
     alloc: 4/0 8/2 16/1c         allocations, first PFN / order; c is compound
 
 What a drawing does not mention is empty.  ``blocks``, ``owners`` and ``alloc`` are compared only if they are drawn.
-In variants without owners PCP lists above order 3 are drawn as M (MOVABLE) and U (the list that UNMOVABLE and RECLAIMABLE
-share).
+In variants without owners PCP lists above order 3 are drawn as M (MOVABLE) and U (the list that UNMOVABLE and
+RECLAIMABLE share).
 """
 
 from __future__ import annotations

@@ -236,7 +236,7 @@ def test_a_lost_page_is_found() -> None:
     system = owned()
     system.kernel.mem_map[40] = 0
     invariants.validate(system.kernel)
-    with pytest.raises(ModelBug, match="^total: "):
+    with pytest.raises(ModelBug, match=r"^total: "):
         system.validate()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every recording's operations on every variant: no invariant breaks, and all that the recorded kernel could give is given.
+"""Every recording's operations on every variant: no invariant breaks, no operation is refused.
 
 PFNs may differ from the kernel's, so only requests are taken from the recording.
 """

@@ -108,6 +108,7 @@ HELPERS = [
     "rfc/policies/recover_cap.py: recover_capped",
     "rfc/policies/recover_counter.py: count_free_block",
     "rfc/policies/recover_counter.py: recount",
+    "rfc/policies/want_block.py: room_for_a_block",
     "rfc/refill.py: _never",
     "rfc/refill.py: claim_by_rmqueue",
     "rfc/refill.py: scan_and_take",

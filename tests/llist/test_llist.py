@@ -78,6 +78,31 @@ def test_a_nolock_free_is_pushed_too() -> None:
     assert_zone(system, "llist0: 9/0 \n zllist: 11/0 \n owners: .0..")
 
 
+@pytest.mark.parametrize(
+    ("preempt_rt", "context", "nolock"),
+    [(False, Context.HARDIRQ, True), (True, Context.HARDIRQ, False), (True, Context.SOFTIRQ, True)],
+)
+def test_where_a_lock_may_be_tried(preempt_rt: bool, context: Context, nolock: bool) -> None:
+    """RFC-6.1, RFC-9.5: an own page, without PREEMPT_RT, by an ordinary free, or outside of hard interrupts."""
+    system = llist("alloc: 9/0 \n owners: .1..", preempt_rt=preempt_rt)
+    locks = Locks(system)
+    with system.on_cpu(1, context):
+        (system.free_pages_nolock if nolock else system.free_pages)(9)
+    assert locks.take() == "?pcp1 -pcp1"
+
+
+def test_frees_are_traced() -> None:
+    """LPA-15.1.2: by the CPU that frees, at the free: pushed, own and unowned pages, and those of a batch."""
+    system = llist("alloc: 1/0 9/0 11/0 17/0 24/1 \n owners: 01..")
+    log = traced(system, outer=True)
+    with system.on_cpu(1):
+        for pfn in (1, 9, 17):
+            system.free_pages(pfn)
+        system.free_folios([(11, 0), (24, 1)])
+    frees = [event for event in log.take() if event[0] == "free"]
+    assert frees == [("free", 1, 0, 1), ("free", 1, 0, 9), ("free", 1, 0, 17), ("free", 1, 0, 11), ("free", 1, 1, 24)]
+
+
 def test_state_of_a_pushed_page() -> None:
     """RFC-9.14, RFC-11.1: the head says that it is on an llist, and its order."""
     system = llist("alloc: 8/2 \n owners: .0..")
@@ -326,7 +351,8 @@ def test_drain_all_pages_looks_at_the_llist() -> None:
     log = traced(system)
     system.drain_all_pages()
     assert locks.take() == "+pcp0 +zone -zone -pcp0 +pcp1 +zone -zone -pcp1"
-    assert [event[2] for event in log.take() if event[0] == "call"] == ["drain_all_pages", "__drain_all_pages"]
+    calls = [event for event in log.take() if event[0] == "call"]
+    assert calls == [("call", 0, "drain_all_pages", 0), ("call", 0, "__drain_all_pages", 0)]
     assert_zone(system, "order 0: M[9 0] \n owners: .1.. \n owned1: 8")
 
 
@@ -337,6 +363,23 @@ def test_drain_pages_zone_in_pieces() -> None:
     system.drain_local_pages()
     assert locks.take() == " ".join(["+pcp0 +zone -zone -pcp0"] * 3)
     assert_zone(system, "order 0: M[13 11 9 16 18] \n owners: .0.. \n owned0: 8")
+
+
+def test_drain_pages_zone_of_an_empty_cpu() -> None:
+    """RFC-9.7: the lock is taken to look; zone->lock is not."""
+    system = llist("pcp1 o0: M[0]")
+    locks = Locks(system)
+    system.drain_local_pages()
+    assert locks.take() == "+pcp0 -pcp0"
+    assert_zone(system, "pcp1 o0: M[0]")
+
+
+def test_drain_pages_zone_starts_with_the_first_list() -> None:
+    """RFC-7.10, LPA-8.8.6: index 0: UNMOVABLE, then MOVABLE, then RECLAIMABLE."""
+    system = llist("pcp0 o0: U[0] M[8] \n llist0: 16/0 \n blocks: UMRM \n owners: ..0.")
+    log = traced(system)
+    system.drain_local_pages()
+    assert [event[4] for event in log.take() if event[0] == "drain"] == [0, 8, 16]
 
 
 def test_isolation_meanwhile() -> None:
@@ -409,13 +452,17 @@ def test_a_batch_over_two_zones() -> None:
     assert_zone(system, "pcp0 o0: M[30] \n llist1: 20/0 \n owners: 1.", system.zones[1])
 
 
-@pytest.mark.parametrize("letter", "HC")
-def test_types_that_count_as_movable(letter: str) -> None:
-    """RFC-6.2, RFC-6.12: alone and in a batch; an ISOLATE page first of all finds no lock held."""
+@pytest.mark.parametrize(
+    ("letter", "lists"),
+    [("H", "M[0 10* 8*]"), ("C", "M[0 10* 8*]"), ("U", "U[10* 8*] M[0]"), ("R", "M[0] R[10* 8*]")],
+)
+def test_lists_of_own_frees(letter: str, lists: str) -> None:
+    """RFC-6.2, RFC-6.12: by the block's type, alone and in a batch; HIGHATOMIC and CMA count as MOVABLE.  An ISOLATE
+    page first of all finds no lock held."""
     system = llist(f"alloc: 0/0 8/0 10/0 16/0 \n blocks: M{letter}IM \n owners: .0..")
     system.free_pages(8)
     system.free_folios([(16, 0), (10, 0), (0, 0)])
-    assert_zone(system, f"order 0: I[16] \n pcp0 o0: M[0 10* 8*] \n blocks: M{letter}IM \n owners: .0..")
+    assert_zone(system, f"order 0: I[16] \n pcp0 o0: {lists} \n blocks: M{letter}IM \n owners: .0..")
 
 
 @pytest.mark.parametrize("batch", [False, True])

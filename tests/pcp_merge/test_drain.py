@@ -20,10 +20,10 @@ def pcp_merge(text: str, **overrides: Any) -> System:
     return machine(text, 32, variant="pcp-merge", **({"nr_cpus": 2} | overrides))
 
 
-def drain(system: System, count: int, pindex: int = 0) -> None:
-    """free_pcppages_bulk() of CPU 0's lists."""
+def drain(system: System, count: int, pindex: int = 0) -> int:
+    """free_pcppages_bulk() of CPU 0's lists; the pages that went."""
     k = system.kernel
-    k.calls.free_pcppages_bulk(k, system.zones[0], count, pcp_of(system), pindex)
+    return k.calls.free_pcppages_bulk(k, system.zones[0], count, pcp_of(system), pindex)
 
 
 def freed(system: System, count: int, pindex: int = 0) -> list[tuple[int, int]]:
@@ -101,7 +101,7 @@ def test_merging_needs_no_zone_lock() -> None:
     locks = Locks(system)
     seen: list[int] = []
     locks.at("+zone", lambda: seen.append(pcp_of(system).count))
-    drain(system, 3)
+    assert drain(system, 3) == 3
     assert seen == [0]
     assert locks.take() == "+zone -zone"
 
@@ -152,8 +152,8 @@ def test_a_free_drains() -> None:
 def test_more_than_there_is() -> None:
     """LPA-8.5.1: and nothing at all."""
     system = pcp_merge("pcp0 o0: M[8]")
-    drain(system, 99)
-    drain(system, 99)
+    assert drain(system, 99) == 1
+    assert drain(system, 99) == 0
     assert_zone(system, "order 0: M[8]")
     assert system.zones[0].lock.owner is None
 

@@ -21,12 +21,13 @@ def rfc(text: str, **overrides: Any) -> System:
     return machine(text, 32, variant="rfc", **({"nr_cpus": 2} | overrides))
 
 
-def drain(system: System, count: int, pindex: int = 0, cpu: int = 0) -> None:
-    """free_pcppages_bulk() of CPU ``cpu``'s lists, by the running CPU, under that pcp->lock."""
+def drain(system: System, count: int, pindex: int = 0, cpu: int = 0) -> int:
+    """free_pcppages_bulk() of CPU ``cpu``'s lists, by the running CPU, under that pcp->lock; the pages that went."""
     k, pcp = system.kernel, pcp_of(system, cpu)
     pcp.lock.lock()
-    k.calls.free_pcppages_bulk(k, system.zones[0], count, pcp, pindex)
+    freed = k.calls.free_pcppages_bulk(k, system.zones[0], count, pcp, pindex)
     pcp.lock.unlock()
+    return freed
 
 
 def victims(system: System, count: int, pindex: int = 0) -> list[int]:
@@ -73,18 +74,18 @@ def test_the_last_victims_stay() -> None:
 def test_amount() -> None:
     """RFC-7.8: as many pages as asked for, and no more than there are."""
     system = rfc("pcp0 o0: M[0 2 4 6]")
-    drain(system, 3)
+    assert drain(system, 3) == 3
     assert_zone(system, "order 0: M[2 4 6] \n pcp0 o0: M[0]")
-    drain(system, 99)
+    assert drain(system, 99) == 1
     assert_zone(system, "order 0: M[0 2 4 6]")
-    drain(system, 5)
+    assert drain(system, 5) == 0
     assert_zone(system, "order 0: M[0 2 4 6]")
 
 
 def test_overshoot() -> None:
     """RFC-7.11: one page asked for, and a whole block goes: seven pages more, which is the bound."""
     system = rfc("pcp0 o0: M[16] \n pcp0 o3: M[8* 0*] \n owners: 00..")
-    drain(system, 1)
+    assert drain(system, 1) == 8
     assert_zone(system, "order 3: M[0] \n pcp0 o0: M[16] \n pcp0 o3: M[8*] \n owners: .0..")
     assert pcp_of(system).count == 9
 

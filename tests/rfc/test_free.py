@@ -402,6 +402,21 @@ def test_no_lock_at_all() -> None:
     assert_zone(system, "pcp0 o0: M[11*] \n owners: .0.. \n zllist: 9/0")
 
 
+@pytest.mark.parametrize(
+    ("preempt_rt", "context", "nolock"),
+    [(False, Context.HARDIRQ, True), (True, Context.HARDIRQ, False), (True, Context.SOFTIRQ, True)],
+)
+def test_where_a_lock_may_be_tried(preempt_rt: bool, context: Context, nolock: bool) -> None:
+    """RFC-6.1, RFC-6.8: without PREEMPT_RT, by an ordinary free, or outside of hard interrupts, the owner's lock is
+    tried."""
+    system = rfc("alloc: 9/0 \n owners: .0..", preempt_rt=preempt_rt)
+    locks = Locks(system)
+    with system.on_cpu(1, context):
+        (system.free_pages_nolock if nolock else system.free_pages)(9)
+    assert locks.take() == "?pcp0 -pcp0"
+    assert_zone(system, "pcp0 o0: M[9*] \n owners: .0..")
+
+
 def test_nolock_commit_never_drains() -> None:
     """RFC-6.15, LPA-8.4.15: eight pages and high 8: the ninth stays too, and the next ordinary free drains (two)."""
     system = rfc("pcp0 o0: M[0 2 4 6 16 18 20 22] \n alloc: 9/0 11/0 \n owners: .0..")
@@ -498,17 +513,45 @@ def test_the_owner_s_high() -> None:
     assert (own.high, own.free_count, other.high) == (9, 7, 4)
 
 
-@pytest.mark.parametrize(("free_count", "drained"), [(5, False), (6, True)])
-def test_high_orders_in_a_row(free_count: int, drained: bool) -> None:
-    """RFC-6.13, LPA-8.4.12, LPA-8.4.13: the second high-order free in a row empties the owner's PCP, if free_count is
-    at least batch + high_min / 2 (2 + 8 / 2)."""
-    system = rfc("pcp0 o0: M[0] \n alloc: 10/1 \n owners: .0..")
-    own = limits(pcp_of(system), free_count=free_count, flags=PREV)
+@pytest.mark.parametrize(
+    ("free_count", "flags", "order", "drained"),
+    [
+        (5, PREV, 1, False),
+        (6, PREV, 1, True),
+        (6, PREV, 3, True),
+        (6, 0, 1, False),
+        (6, HIGH_BATCH, 1, False),
+        (6, PREV, 0, False),
+    ],
+)
+def test_high_orders_in_a_row(free_count: int, flags: int, order: int, drained: bool) -> None:
+    """RFC-6.13, LPA-8.4.12, LPA-8.4.13: the second high-order free in a row (orders 1 to 3) empties the owner's PCP, if
+    its free_count is at least batch + high_min / 2 (4 + 4 / 2); without FREE_HIGH_BATCH its count need not reach a
+    batch."""
+    system = rfc(f"pcp0 o0: M[0] \n alloc: 8/{order} \n owners: .0..", batch=4, high_min=4, high_max=60, nr_cpus=2)
+    limits(pcp_of(system), free_count=free_count, flags=flags, high=60)
     with system.on_cpu(1):
-        system.free_pages(10, 1)
-    zone = "order 0: M[0] \n order 1: M[10] \n owners: .0.. \n owned0: 8"
-    assert_zone(system, zone if drained else "pcp0 o0: M[0] \n pcp0 o1: M[10*] \n owners: .0..")
-    assert own.flags == PREV
+        system.free_pages(8, order)
+    listed = "" if order == 3 else "owned0: 8"
+    owners = "...." if order == 3 else ".0.."
+    if drained:
+        assert_zone(system, f"order 0: M[0] \n order {order}: M[8] \n owners: {owners} \n {listed}")
+    elif order:
+        assert_zone(system, f"pcp0 o0: M[0] \n pcp0 o{order}: M[8*] \n owners: .0..")
+    else:
+        assert_zone(system, "pcp0 o0: M[8* 0] \n owners: .0..")
+
+
+def test_free_count_has_a_limit() -> None:
+    """RFC-6.13, LPA-8.4.14: the owner's free_count grows while it is below batch << pcp_batch_scale_max (4 here)."""
+    system = rfc("alloc: 8/0 10/1 12/2 \n owners: .0..", pcp_batch_scale_max=1, high_min=30, high_max=30)
+    pcp = limits(pcp_of(system), free_count=2)
+    seen = []
+    with system.on_cpu(1):
+        for pfn, order in ((8, 0), (10, 1), (12, 2)):
+            system.free_pages(pfn, order)
+            seen.append(pcp.free_count)
+    assert seen == [3, 5, 5]
 
 
 def test_order_0_and_pageblocks_end_the_row() -> None:
@@ -542,16 +585,21 @@ def test_high_batch() -> None:
 
 @pytest.mark.parametrize(("high_mark", "flags"), [(9, 0), (10, gfp.ZONE_BELOW_HIGH)])
 def test_below_high_is_cleared(high_mark: int, flags: int) -> None:
-    """RFC-6.10, RFC-6.13, LPA-8.4.17: a drain by a remote free leaves 10 free pages: above a high mark of 9, not of
-    10."""
+    """RFC-6.10, RFC-6.13, LPA-8.4.17: a drain by a remote free leaves 10 free pages, all of them single: above a high
+    mark of 9, not of 10."""
     system = rfc(
-        "order 3: M[24] \n pcp0 o0: M[0 2 4 6 16 18 20] \n alloc: 9/0 \n owners: .0..",
+        """
+        order 0: M[1 3 5 7 17 19 21 23]
+        pcp0 o0: M[24 26 28 30 12 14 10]
+        alloc: 9/0
+        owners: .0..
+        """,
         watermark=(0, 0, high_mark, high_mark),
     )
     system.zones[0].flags = gfp.ZONE_BELOW_HIGH
     with system.on_cpu(1):
         system.free_pages(9)
-    assert_zone(system, "order 0: M[18 20] \n order 3: M[24] \n pcp0 o0: M[9* 0 2 4 6 16] \n owners: .0..")
+    assert_zone(system, "order 0: M[14 10 1 3 5 7 17 19 21 23] \n pcp0 o0: M[9* 24 26 28 30 12] \n owners: .0..")
     assert system.zones[0].flags == flags
 
 
@@ -702,12 +750,25 @@ def test_batch_with_isolated_and_large_blocks() -> None:
     assert_zone(system, "order 0: I[9] \n order 4: M[16] \n pcp0 o0: M[3* 1*] \n blocks: MIMM \n owners: 00..")
 
 
-@pytest.mark.parametrize("letter", "HC")
-def test_batch_with_other_types(letter: str) -> None:
-    """RFC-6.2: HIGHATOMIC and CMA count as MOVABLE here too."""
-    system = rfc(f"alloc: 1/0 9/0 \n blocks: M{letter}MM \n owners: .0..")
-    system.free_folios([(1, 0), (9, 0)])
-    assert_zone(system, f"pcp0 o0: M[9* 1] \n blocks: M{letter}MM \n owners: .0..")
+@pytest.mark.parametrize(
+    ("letter", "lists"), [("H", "M[9* 1]"), ("C", "M[9* 1]"), ("U", "U[9*] M[1]"), ("R", "M[1] R[9*]")]
+)
+def test_batch_with_other_types(letter: str, lists: str) -> None:
+    """RFC-6.2, RFC-6.12: by the block's type; HIGHATOMIC and CMA count as MOVABLE here too.  An ISOLATE page first of
+    all finds no lock held."""
+    system = rfc(f"alloc: 1/0 9/0 17/0 \n blocks: M{letter}IM \n owners: .0..")
+    system.free_folios([(17, 0), (1, 0), (9, 0)])
+    assert_zone(system, f"order 0: I[17] \n pcp0 o0: {lists} \n blocks: M{letter}IM \n owners: .0..")
+
+
+def test_batch_that_ends_at_a_busy_owner() -> None:
+    """RFC-6.8, RFC-6.20: no lock is left to be given back."""
+    system = rfc("alloc: 1/0 9/0 \n owners: 01..")
+    hold(system, 0)
+    with system.on_cpu(2, Context.SOFTIRQ):
+        system.free_folios([(9, 0), (1, 0)])
+    release(system, 0)
+    assert_zone(system, "order 0: M[1] \n pcp1 o0: M[9*] \n owners: 01..")
 
 
 def test_batch_in_an_interrupt() -> None:

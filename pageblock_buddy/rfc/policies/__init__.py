@@ -20,6 +20,7 @@ from pageblock_buddy.rfc.policies import (
     recover_cycle,
     recover_enough,
     want_block,
+    want_whole_blocks,
 )
 from pageblock_buddy.rfc.policies.policy import Policy
 
@@ -36,6 +37,7 @@ _ALL: Final = (
     clear_complete.POLICY,
     offline_keep.POLICY,
     want_block.POLICY,
+    want_whole_blocks.POLICY,
     keep_alloc_factor.POLICY,
 )
 

@@ -17,17 +17,21 @@ from pageblock_buddy.rfc import variant as rfc
 from pageblock_buddy.rfc.policies.policy import Policy
 
 
-def nr_pcp_alloc(k: Kernel, pcp: PerCpuPages, zone: Zone, order: int) -> int:
-    """How many blocks of this order a refill asks for: of order 0 a pageblock's pages, where the lists may hold as
-    many.
+def room_for_a_block(k: Kernel, pcp: PerCpuPages, order: int) -> bool:
+    """Whether this refill may ask for a pageblock: of order 0, on lists that are enabled and may hold as much."""
+    return order == 0 and pcp.high >= pcp.batch and pcp.high_max >= k.block_pages
 
-    Kernel:  nr_pcp_alloc(), mm/page_alloc.c; LPA-8.3
+
+def nr_pcp_alloc(k: Kernel, pcp: PerCpuPages, zone: Zone, order: int) -> int:
+    """How many blocks of this order a refill asks for: of order 0 at least a pageblock's pages.
+
+    Kernel:  nr_pcp_alloc(), mm/page_alloc.c; RFC-10.11
     Status:  decision D-12
     Locks:   holds pcp.lock
     Units:   the result counts blocks of 2^order pages
     """
     count = rfc.CALLS.nr_pcp_alloc(k, pcp, zone, order)
-    if order == 0 and pcp.high >= pcp.batch and pcp.high_max >= k.block_pages:
+    if room_for_a_block(k, pcp, order):
         return max(count, k.block_pages)  # RFC-10.11
     return count
 

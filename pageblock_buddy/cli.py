@@ -95,11 +95,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _recording_arguments(parser: argparse.ArgumentParser) -> None:
+    comparable = [name for name, variant in VARIANTS.items() if variant.calls.pcp_buddy is None]
     parser.add_argument("file", metavar="FILE", help="a recording: JSON Lines, plain or gzip")
     parser.add_argument(
         "--variant",
         metavar="V",
-        help=f"allocator to use: {', '.join(VARIANTS)} (default: the one for the recording's kernel)",
+        help=f"allocator to use: {', '.join(comparable)} (default: the one for the recording's kernel)",
     )
 
 

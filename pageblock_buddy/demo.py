@@ -42,7 +42,7 @@ def demo(out: TextIO) -> ReplayResult:
     print(f"Operation {stopped.operation.index}: {stopped.operation.describe()}", file=out)
     print(f"The kernel answered with pfn {stopped.operation.expected}.  Why the model does too:\n", file=out)
     print("\n".join(_inside(explanation_lines(stopped), "__rmqueue(")), file=out)
-    print("\n(the whole of it: pageblock-buddy explain)", file=out)
+    print(f"\n(the whole of it: pageblock-buddy explain {path} --at {_SHOWN_OPERATION})", file=out)
     result = replay_recording(path)
     print("\nEvery PFN, every zone-lock event and every later snapshot compared:", file=out)
     print("\n".join(result_lines(result)), file=out)

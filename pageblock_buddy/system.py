@@ -88,6 +88,12 @@ class System:
         if self.total_pages is not None:
             invariants.check_total(self.kernel, self.total_pages)
 
+    def _begin(self) -> None:
+        """The beginning of an operation: its CPU may have gone offline since it was chosen."""
+        machine = self.kernel.machine
+        if not machine.online[machine.cpu]:
+            raise BadArgument(f"CPU {machine.cpu}, which runs this, is offline: use on_cpu()", cpu=machine.cpu)
+
     def _done(self) -> None:
         """The end of an operation."""
         if self.validating:
@@ -184,12 +190,14 @@ class System:
         Errors: BadFree, DoubleFree, OrderMismatch, BadArgument; the state is unchanged then.
         Source: __free_pages(), mm/page_alloc.c.
         """
+        self._begin()
         self._check_block(pfn, order)
         free._free_pages(self.kernel, pfn, order)
         self._done()
 
     def free_pages_exact(self, pfn: int, nr_pages: int) -> None:
         """Free the pages of :meth:`alloc_pages_exact`, ascending.  Errors: as free_pages, for the first bad page."""
+        self._begin()
         pfns = range(pfn, pfn + self._checked_count(nr_pages))
         for page in pfns:
             self._check_block(page, 0)
@@ -202,6 +210,7 @@ class System:
         munmap and truncate do this with up to 31 folios.  Errors: as free_pages; the state is unchanged then.
         Source: folios_put_refs(), mm/swap.c; free_unref_folios(), mm/page_alloc.c.
         """
+        self._begin()
         for pfn, order in folios:
             self._check_block(pfn, order)
         free.folios_put(self.kernel, folios)
@@ -232,11 +241,13 @@ class System:
 
     def drain_local_pages(self) -> None:
         """Empty the current CPU's lists of all zones.  Source: drain_local_pages()."""
+        self._begin()
         drain.drain_local_pages(self.kernel)
         self._done()
 
     def drain_all_pages(self) -> None:
         """Empty every CPU's lists of all zones.  Source: drain_all_pages()."""
+        self._begin()
         self.kernel.calls.drain_all_pages(self.kernel, None)
         self._done()
 
@@ -246,9 +257,12 @@ class System:
         Errors: BadArgument for a CPU that does not exist, is offline, or runs this.
         """
         self._check_cpu(cpu)
+        self._begin()
         machine = self.kernel.machine
-        if not machine.online[cpu] or cpu == machine.cpu:
-            raise BadArgument(f"CPU {cpu} is offline already, or is the one that runs", cpu=cpu)
+        if not machine.online[cpu]:
+            raise BadArgument(f"CPU {cpu} is offline already", cpu=cpu)
+        if cpu == machine.cpu:
+            raise BadArgument(f"CPU {cpu} runs this: take it offline on another one, with on_cpu()", cpu=cpu)
         self.kernel.calls.page_alloc_cpu_dead(self.kernel, cpu)
         self._done()
 
@@ -258,6 +272,7 @@ class System:
         Errors: BadArgument for a CPU that does not exist or is online.
         """
         self._check_cpu(cpu)
+        self._begin()
         if self.kernel.machine.online[cpu]:
             raise BadArgument(f"CPU {cpu} is online already", cpu=cpu)
         page_alloc_cpu_online(self.kernel, cpu)
@@ -268,6 +283,7 @@ class System:
 
         Source: quiet_vmstat() and vmstat_update(), mm/vmstat.c.
         """
+        self._begin()
         refresh_cpu_vm_stats(self.kernel, pagesets)
         self._done()
 
@@ -289,6 +305,7 @@ class System:
 
         Source: set_migratetype_isolate(), mm/page_isolation.c.
         """
+        self._begin()
         self._check_block(pfn, 0)
         done = self.kernel.calls.set_migratetype_isolate(self.kernel, page_zone(self.kernel, pfn), pfn)
         self._done()
@@ -301,6 +318,7 @@ class System:
 
         Errors: BadArgument.  Source: unset_migratetype_isolate(), mm/page_isolation.c.
         """
+        self._begin()
         self._check_block(pfn, 0)
         if not 0 <= migratetype < snapshot.migrate_types(self.kernel) or migratetype == g.MIGRATE_ISOLATE:
             raise BadArgument(f"a pageblock cannot get type {migratetype}", migratetype=migratetype)
@@ -359,6 +377,7 @@ class System:
         Errors: as free_pages; BadArgument also for a variant that has no such call.
         Source: free_pages_nolock(), mm/page_alloc.c.
         """
+        self._begin()
         entry = self.kernel.calls.free_pages_nolock
         if entry is None:
             raise BadArgument(f"{self.variant} has no free_pages_nolock()", variant=self.variant)
@@ -369,6 +388,7 @@ class System:
     # --- arguments -----------------------------------------------------------------------------
 
     def _check_request(self, gfp: int, order: int) -> None:
+        self._begin()
         if not 0 <= order <= self.kernel.config.max_page_order:
             raise BadArgument(f"order {order} is not 0..{self.kernel.config.max_page_order}", order=order)
         if not 0 <= gfp < 1 << g.GFP_BITS_SHIFT:

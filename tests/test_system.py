@@ -451,3 +451,32 @@ def test_refused_lru_changes_nothing() -> None:
     with pytest.raises(BadArgument):
         system.lru_del(0, 4)
     assert system.kernel.nr_movable == {0: 8}
+
+
+def test_nothing_runs_on_a_cpu_that_is_offline() -> None:
+    """Also not on the one that a program comes back to."""
+    system = System.boot(Config.small(64, nr_cpus=2))
+    pfn = system.alloc_pages(gfp.GFP_KERNEL)
+    assert pfn is not None
+    with pytest.raises(BadArgument, match="CPU 0 runs this"):
+        system.offline_cpu(0)
+    with system.on_cpu(1):
+        system.offline_cpu(0)
+        with pytest.raises(BadArgument, match="CPU 0 is offline already"):
+            system.offline_cpu(0)
+    for operation in (
+        lambda: system.alloc_pages(gfp.GFP_KERNEL),
+        lambda: system.alloc_pages_bulk(gfp.GFP_KERNEL, 2),
+        lambda: system.free_pages(pfn),
+        lambda: system.free_folios([(pfn, 0)]),
+        lambda: system.isolate_pageblock(0),
+        system.drain_local_pages,
+        system.drain_all_pages,
+        system.refresh_vm_stats,
+        lambda: system.online_cpu(0),
+    ):
+        with pytest.raises(BadArgument, match="CPU 0, which runs this, is offline"):
+            operation()
+    with system.on_cpu(1):
+        system.online_cpu(0)
+    system.free_pages(pfn)

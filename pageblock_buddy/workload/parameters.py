@@ -15,6 +15,11 @@ MAX_MEMORY_MIB: Final = 1 << 20
 _UNITS: Final = {"": 1, "M": 1, "G": 1 << 10, "T": 1 << 20}
 
 
+def _shown(value: float) -> str:
+    """A whole number in full, another one without noise."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parameters:
     """What every workload has; each sets its own defaults and adds fields.
@@ -38,7 +43,7 @@ class Parameters:
             values = getattr(self, name)
             for value in values if isinstance(values, tuple) else (values,):
                 if not low <= value <= high:
-                    raise InputError(f"{name} {value:g} is not {low:g}..{high:g}")
+                    raise InputError(f"{name} {_shown(value)} is not {_shown(low)}..{_shown(high)}")
 
     def config(self) -> Config:
         """The machine: a PC with this much memory.  Errors: ConfigError."""

@@ -373,6 +373,51 @@ def test_decay() -> None:
     assert (pcp.high, pcp.count) == (14, 8)
 
 
+@pytest.mark.parametrize("variant", ["rfc", "rfc-trylock", "llist"])
+def test_decay_counts_what_went(variant: str) -> None:
+    """RFC-8.4, RFC-6.14, RFC-7.11: high 13 decays to 12, and 22 pages are there: ten are to go, two at a time.  Two
+    pieces of a whole block each are more than that; today's count of pieces would ask three times more."""
+    system = machine(
+        "pcp0 o0: M[0 2 4 6 24 26] \n pcp0 o3: M[8* 16*] \n owners: .00.", 32, variant=variant, high_min=2, high_max=64
+    )
+    pcp = limits(pcp_of(system), high=13)
+    locks = Locks(system)
+    system.refresh_vm_stats(pagesets=True)
+    assert locks.take() == " ".join(["+pcp0 +zone -zone -pcp0"] * 2)
+    assert_zone(system, "order 3: M[8 16] \n pcp0 o0: M[0 2 4 6 24 26] \n owners: ....")
+    assert (pcp.high, pcp.count) == (12, 6)
+
+
+@pytest.mark.parametrize(("overrides", "high"), [({}, 14), ({"high_min": 15}, 15), ({"pcp_batch_scale_max": 1}, 18)])
+def test_high_after_a_decay(overrides: dict[str, int], high: int) -> None:
+    """RFC-8.4, LPA-8.8.2: an eighth less than 16, but not below high_min, nor more than batch << pcp_batch_scale_max
+    below the count, which is 22."""
+    system = rfc(
+        "pcp0 o1: M[0 4 24] \n pcp0 o3: M[8* 16*] \n owners: .00.", **({"high_min": 2, "high_max": 64} | overrides)
+    )
+    pcp = limits(pcp_of(system), high=16)
+    system.refresh_vm_stats(pagesets=True)
+    assert (pcp.high, pcp.count) == (high, 14)
+
+
+def test_decay_of_what_others_drained() -> None:
+    """RFC-8.4: six pages are to go; after the first piece CPU 1 drains the rest, and nothing is left to send."""
+    system = rfc("pcp0 o0: M[0 2 4 6 8 10 12 14 16 18]", high_min=2, high_max=64)
+    limits(pcp_of(system), high=4)
+    locks = Locks(system)
+
+    def drain_all() -> None:
+        with system.on_cpu(1):
+            system.drain_all_pages()
+        locks.take()
+
+    locks.at("+pcp0", drain_all, skip=1)
+    system.refresh_vm_stats(pagesets=True)
+    assert locks.done()
+    assert locks.take() == "+pcp0 +zone -zone -pcp0"
+    assert_zone(system, "order 0: M[0 2 4 6 8 10 12 14 16 18]")
+
+
 def test_drain_of_a_remote_node_s_pages() -> None:
     """RFC-8.4, LPA-8.8.5: a batch of what an idle CPU has of another node's zone; the largest chunk is a victim
     whole."""

@@ -544,14 +544,15 @@ def test_high_orders_in_a_row(free_count: int, flags: int, order: int, drained: 
 
 def test_free_count_has_a_limit() -> None:
     """RFC-6.13, LPA-8.4.14: the owner's free_count grows while it is below batch << pcp_batch_scale_max (4 here)."""
-    system = rfc("alloc: 8/0 10/1 12/2 \n owners: .0..", pcp_batch_scale_max=1, high_min=30, high_max=30)
-    pcp = limits(pcp_of(system), free_count=2)
-    seen = []
-    with system.on_cpu(1):
-        for pfn, order in ((8, 0), (10, 1), (12, 2)):
-            system.free_pages(pfn, order)
-            seen.append(pcp.free_count)
-    assert seen == [3, 5, 5]
+    for before, after in ((2, [3, 5, 5]), (3, [4, 4, 4])):
+        system = rfc("alloc: 8/0 10/1 12/2 \n owners: .0..", pcp_batch_scale_max=1, high_min=30, high_max=30)
+        pcp = limits(pcp_of(system), free_count=before)
+        seen = []
+        with system.on_cpu(1):
+            for pfn, order in ((8, 0), (10, 1), (12, 2)):
+                system.free_pages(pfn, order)
+                seen.append(pcp.free_count)
+        assert seen == after
 
 
 def test_order_0_and_pageblocks_end_the_row() -> None:

@@ -8,6 +8,7 @@ test cannot make one fail, only a mistake in the model can.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -62,6 +63,15 @@ def _owned_lists(pcp: PerCpuPages) -> tuple[ListHead, ...]:
     return (pcp.owned_blocks, *pcp.owned_blocks_by_type)
 
 
+def _once(pfns: list[int]) -> frozenset[int]:
+    """The PFNs, none of which may be on two lists of a kind."""
+    found = frozenset(pfns)
+    if len(found) != len(pfns):
+        pfn = next(pfn for pfn, times in Counter(pfns).items() if times > 1)
+        _fail("place", f"pfn {pfn} is on two lists", pfn=pfn)
+    return found
+
+
 def validate_free_lists(k: Kernel) -> None:
     """Each block on a free list is marked as such, aligned, inside the zone, and counted in nr_free."""
     for zone in k.zones:
@@ -104,9 +114,13 @@ def validate_place(k: Kernel) -> None:
 
     Every block is on exactly the list that its state says, and no two blocks overlap.
     """
-    listed = {pfn for zone in k.zones for pfn, _, _ in _free_blocks(zone)}
-    on_pcp = {pfn for zone in k.zones for pfn, _ in _pcp_blocks(k, zone)}
-    on_llist = {pfn for zone in k.zones for pfn, _ in _llist_blocks(zone)}
+    listed = _once([pfn for zone in k.zones for pfn, _, _ in _free_blocks(zone)])
+    on_pcp = _once([pfn for zone in k.zones for pfn, _ in _pcp_blocks(k, zone)])
+    llists = [entry for zone in k.zones for entry in _llist_blocks(zone)]
+    on_llist = _once([pfn for pfn, _ in llists])
+    for pfn, order in llists:
+        if k.mem_map[pfn] != PG_LLIST | order:
+            _fail("place", f"pfn {pfn} is on a lock-less list with order {order}, marked {k.mem_map[pfn]:#x}", pfn=pfn)
     end_of_last = 0
     for match in re.finditer(rb"[^\x00]", k.mem_map):
         pfn = match.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pageblock_buddy import gfp
@@ -38,6 +38,16 @@ VERSION: Final = 1
 #: pageblock_flags of a block without a memory map, '.' in block_mt
 BLOCK_NO_MEMMAP: Final = 0xFF
 
+#: keys of a zone that only some variants have
+_VARIANT_KEYS: Final = (
+    "isolated",
+    "trylock_free_pages",
+    "pageblock_cpu",
+    "pcp_buddy",
+    "owned_blocks",
+    "owned_blocks_by_type",
+    "free_llist",
+)
 #: recording key -> attribute of Zone
 _ZONE_FIELDS: Final = (
     ("present", "present_pages"),
@@ -305,44 +315,68 @@ def load_zone(k: Kernel, zone: Zone, state: JsonObject) -> None:
             raise InputError(f"{where}: nr_free is {entry['nr_free']} but its lists hold {area.nr_free} blocks")
     for cpu, entry in enumerate(_list(state.get("pcp"), f"{name}: pcp", k.machine.nr_cpus)):
         _load_pcp(k, zone, cpu, _object(entry, f"{name}: pcp"), f"{name}: pcp of CPU {cpu}")
-    _load_variant_state(k, zone, state, name)
 
 
-def _load_variant_state(k: Kernel, zone: Zone, state: JsonObject, name: str) -> None:
-    """What _variant_state() wrote; that it fits together is for the invariants to say."""
-    blocks = zone_blocks(k, zone)
-    pcps = zone.per_cpu_pageset
-    _load_llist(k, zone, state.get("trylock_free_pages", []), zone.trylock_free_pages, f"{name}: trylock_free_pages")
-    for pair in _list(state.get("pageblock_cpu", []), f"{name}: pageblock_cpu"):
+def _load_variant_state(k: Kernel, zone: Zone, state: JsonObject, keys: Sequence[str]) -> None:
+    """What _variant_state() wrote; that it fits together is for the invariants to say.
+
+    InputError for a key that is not in ``keys``, those of the variant: it has no code that would look after it.
+    """
+    name = f"zone {zone.idx} of node {zone.node}"
+    found = {key: _list(state.get(key, []), f"{name}: {key}") for key in _VARIANT_KEYS}
+    for key, value in found.items():
+        if value and key not in keys:
+            raise InputError(f"{name}: this variant has no {key}")
+    blocks, pcps = zone_blocks(k, zone), zone.per_cpu_pageset
+    for pair in found["isolated"]:
+        pfn, mt = _list(pair, f"{name}: isolated entry", 2)
+        block = _block_of(k, zone, pfn, f"{name}: isolated")
+        if k.pageblock_flags[block] != gfp.MIGRATE_ISOLATE:
+            raise InputError(f"{name}: isolated: the pageblock at pfn {pfn} is not of type {gfp.MIGRATE_ISOLATE}")
+        if _int(mt, f"{name}: isolated", 0, migrate_types(k) - 1) == gfp.MIGRATE_ISOLATE:
+            raise InputError(f"{name}: isolated: the pageblock at pfn {pfn} has no type to come back to")
+        k.pageblock_flags[block] = PB_MIGRATE_ISOLATE | mt
+    if "isolated" in keys and gfp.MIGRATE_ISOLATE in k.pageblock_flags[blocks.start : blocks.stop]:
+        raise InputError(f"{name}: block_mt: a pageblock is isolated, and isolated does not say what type it had")
+    _load_llist(k, zone, found["trylock_free_pages"], zone.trylock_free_pages, f"{name}: trylock_free_pages")
+    for pair in found["pageblock_cpu"]:
         pfn, tag = _list(pair, f"{name}: pageblock_cpu entry", 2)
-        block = _block_of(k, blocks, pfn, f"{name}: pageblock_cpu")
+        block = _block_of(k, zone, pfn, f"{name}: pageblock_cpu")
         k.pageblock_cpu[block] = _int(tag, f"{name}: pageblock_cpu", 1, k.machine.nr_cpus)
-    for pfn in _list(state.get("pcp_buddy", []), f"{name}: pcp_buddy"):
+    for pfn in found["pcp_buddy"]:
         if not any(_int(pfn, f"{name}: pcp_buddy") in pcp_list for pcp in pcps for pcp_list in pcp.lists):
             raise InputError(f"{name}: pcp_buddy: pfn {pfn} is on no per-CPU list")
         k.mem_map[pfn] |= PG_PCP_BUDDY
-    owned = state.get("owned_blocks", [])
-    for pcp, pfns in zip(pcps, _list(owned, f"{name}: owned_blocks", len(pcps)) if owned else [], strict=False):
-        _load_owned(k, blocks, pcp, pfns, pcp.owned_blocks, f"{name}: owned_blocks")
-    by_type = state.get("owned_blocks_by_type", [])
-    for pcp, lists in zip(pcps, _list(by_type, f"{name}: owned_blocks", len(pcps)) if by_type else [], strict=False):
+    for pcp, pfns in _for_each_cpu(pcps, found["owned_blocks"], f"{name}: owned_blocks"):
+        _load_owned(k, zone, pcp, pfns, pcp.owned_blocks, f"{name}: owned_blocks")
+    where = f"{name}: owned_blocks_by_type"
+    for pcp, lists in _for_each_cpu(pcps, found["owned_blocks_by_type"], where):
         heads = pcp.owned_blocks_by_type
-        for head, pfns in zip(heads, _list(lists, f"{name}: owned_blocks_by_type", len(heads)), strict=True):
-            _load_owned(k, blocks, pcp, pfns, head, f"{name}: owned_blocks_by_type")
-    llists = state.get("free_llist", [])
-    for pcp, entries in zip(pcps, _list(llists, f"{name}: free_llist", len(pcps)) if llists else [], strict=False):
+        for head, pfns in zip(heads, _list(lists, where, len(heads)), strict=True):
+            _load_owned(k, zone, pcp, pfns, head, where)
+    for pcp, entries in _for_each_cpu(pcps, found["free_llist"], f"{name}: free_llist"):
         _load_llist(k, zone, entries, pcp.free_llist, f"{name}: free_llist")
 
 
-def _block_of(k: Kernel, blocks: range, pfn: object, where: str) -> int:
-    if type(pfn) is not int or pfn % k.block_pages or pfn >> k.pageblock_order not in blocks:
-        raise InputError(f"{where}: {pfn!r} is not the first PFN of a pageblock of the zone")
+def _for_each_cpu(pcps: Sequence[PerCpuPages], value: list[Any], where: str) -> Iterable[tuple[PerCpuPages, Any]]:
+    """The CPUs with their entries; none if there are no entries at all."""
+    return zip(pcps, _list(value, where, len(pcps)), strict=True) if value else ()
+
+
+def _block_of(k: Kernel, zone: Zone, pfn: object, where: str) -> int:
+    """The index of a pageblock that is wholly in the zone."""
+    if (
+        type(pfn) is not int
+        or pfn % k.block_pages
+        or not (zone.zone_start_pfn <= pfn and pfn + k.block_pages <= zone.end_pfn)
+    ):
+        raise InputError(f"{where}: {pfn!r} is not the first PFN of a pageblock that is wholly in the zone")
     return pfn >> k.pageblock_order
 
 
-def _load_owned(k: Kernel, blocks: range, pcp: PerCpuPages, pfns: object, head: ListHead, where: str) -> None:
+def _load_owned(k: Kernel, zone: Zone, pcp: PerCpuPages, pfns: object, head: ListHead, where: str) -> None:
     for pfn in _list(pfns, where):
-        block = _block_of(k, blocks, pfn, where)
+        block = _block_of(k, zone, pfn, where)
         if k.pageblock_cpu_node[block]:
             raise InputError(f"{where}: the pageblock at pfn {pfn} is listed twice")
         head.list_add_tail(pfn)
@@ -418,14 +452,6 @@ def _load_blocks(k: Kernel, zone: Zone, state: JsonObject, name: str) -> None:
         k.pageblock_flags[block] = BLOCK_NO_MEMMAP if mt == "." else int(mt)
         if _int(lru, f"{name}: block_lru", 0, k.block_pages):
             k.nr_movable[block] = lru
-    for pair in _list(state.get("isolated", []), f"{name}: isolated"):
-        pfn, mt = _list(pair, f"{name}: isolated entry", 2)
-        block = _block_of(k, blocks, pfn, f"{name}: isolated")
-        if k.pageblock_flags[block] != gfp.MIGRATE_ISOLATE:
-            raise InputError(f"{name}: isolated: the pageblock at pfn {pfn} is not of type {gfp.MIGRATE_ISOLATE}")
-        if _int(mt, f"{name}: isolated", 0, gfp.MIGRATE_TYPES - 1) == gfp.MIGRATE_ISOLATE:
-            raise InputError(f"{name}: isolated: the pageblock at pfn {pfn} has no type to come back to")
-        k.pageblock_flags[block] = PB_MIGRATE_ISOLATE | mt
 
 
 def load_allocations(k: Kernel, entries: Iterable[Any]) -> None:
@@ -454,13 +480,17 @@ def check_header(state: object) -> JsonObject:
     return found
 
 
-def restore(k: Kernel, state: JsonObject) -> None:
-    """Set a freshly made Kernel of the snapshot's configuration to the snapshot's state."""
+def restore(k: Kernel, state: JsonObject, keys: Sequence[str]) -> None:
+    """Set a freshly made Kernel of the snapshot's configuration to the snapshot's state.
+
+    ``keys`` are those of a zone that only some variants have and this one has (Variant.state).
+    """
     zones = _list(state.get("zones"), "zones", len(k.zones))
     expires = _list(state.get("expire"), "expire", len(k.zones))
     cma = _list(state.get("nr_free_cma"), "nr_free_cma", len(k.zones))
     for zone, entry, expire, free_cma in zip(k.zones, zones, expires, cma, strict=True):
         load_zone(k, zone, _object(entry, "zone"))
+        _load_variant_state(k, zone, entry, keys)
         zone.nr_free_cma = _int(free_cma, "nr_free_cma")
         for pcp, value in zip(zone.per_cpu_pageset, _list(expire, "expire", k.machine.nr_cpus), strict=True):
             pcp.expire = _int(value, "expire", 0, 255)
@@ -468,7 +498,11 @@ def restore(k: Kernel, state: JsonObject) -> None:
     k.pgalloc = [_int(n, "pgalloc") for n in _list(state.get("pgalloc"), "pgalloc", gfp.MAX_NR_ZONES)]
     k.pgfree = _int(state.get("pgfree"), "pgfree")
     for cpu in _list(state.get("offline", []), "offline"):
-        k.machine.online[_int(cpu, "offline", 0, k.machine.nr_cpus - 1)] = False
+        if not k.machine.online[_int(cpu, "offline", 0, k.machine.nr_cpus - 1)]:
+            raise InputError(f"offline: CPU {cpu} is there twice")
+        k.machine.online[cpu] = False
+    if not any(k.machine.online):
+        raise InputError("offline: no CPU is left to run anything")
     for nid in _list(state.get("kswapd_running", []), "kswapd_running"):
         if _int(nid, "kswapd_running") not in k.nodes:
             raise InputError(f"kswapd_running: there is no node {nid}")

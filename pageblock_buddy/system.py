@@ -67,7 +67,7 @@ class System:
         checked = snapshot.check_header(state)
         variant = get_variant(str(checked.get("variant")))
         kernel = Kernel(snapshot.config_of(checked), variant.calls)
-        snapshot.restore(kernel, checked)
+        snapshot.restore(kernel, checked, variant.state)
         try:
             invariants.validate(kernel, without=variant.breaks)
         except ModelBug as error:

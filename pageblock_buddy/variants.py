@@ -36,7 +36,12 @@ class Variant:
     kernels: tuple[str, ...]
     #: named invariants that it breaks by design, which System.validate() leaves out
     breaks: tuple[str, ...] = ()
+    #: keys of a zone's snapshot that only some variants have, and this one has (docs/formats.md)
+    state: tuple[str, ...] = ()
 
+
+_STATE_7_0: Final = ("isolated", "trylock_free_pages")
+_STATE_RFC: Final = (*_STATE_7_0, "pageblock_cpu", "pcp_buddy", "owned_blocks")
 
 _ALL: Final = (
     Variant(
@@ -52,6 +57,7 @@ _ALL: Final = (
         calls=linux_7_0.CALLS,
         builds_on="linux-6.12",
         kernels=(),
+        state=_STATE_7_0,
     ),
     Variant(
         name="rfc",
@@ -59,6 +65,7 @@ _ALL: Final = (
         calls=rfc.CALLS,
         builds_on="linux-7.0",
         kernels=(),
+        state=_STATE_RFC,
     ),
     Variant(
         name="rfc-trylock",
@@ -66,6 +73,7 @@ _ALL: Final = (
         calls=rfc_trylock.CALLS,
         builds_on="rfc",
         kernels=(),
+        state=_STATE_RFC,
     ),
     Variant(
         name="llist",
@@ -73,6 +81,7 @@ _ALL: Final = (
         calls=llist.CALLS,
         builds_on="rfc",
         kernels=(),
+        state=(*_STATE_RFC, "free_llist"),
     ),
     Variant(
         name="chunks",
@@ -80,6 +89,7 @@ _ALL: Final = (
         calls=chunks.CALLS,
         builds_on="linux-7.0",
         kernels=(),
+        state=_STATE_7_0,
     ),
     Variant(
         name="pcp-merge",
@@ -87,6 +97,7 @@ _ALL: Final = (
         calls=pcp_merge.CALLS,
         builds_on="linux-7.0",
         kernels=(),
+        state=_STATE_7_0,
     ),
 )
 
@@ -115,10 +126,17 @@ def get_variant(name: str) -> Variant:
             if entry in replaced:
                 raise UnknownVariant(f"{replaced[entry]} and {policy_name} both replace {entry}()", variant=name)
             replaced[entry] = policy_name
+        for entry in policy.wraps:
+            if getattr(base.calls, entry) is not getattr(rfc.CALLS, entry):
+                raise UnknownVariant(
+                    f"{policy_name} is made for rfc's {entry}(), which {base_name} replaces", variant=name
+                )
         calls = policy.applied(calls)
     summary = "; ".join([base.summary, *(POLICIES[policy_name].summary for policy_name in policies)])
     breaks = tuple(invariant for policy_name in policies for invariant in POLICIES[policy_name].breaks)
-    return Variant(name=name, summary=summary, calls=calls, builds_on=base_name, kernels=(), breaks=breaks)
+    renamed = {old: new for policy_name in policies for old, new in POLICIES[policy_name].state.items()}
+    state = tuple(renamed.get(key, key) for key in base.state)
+    return Variant(name=name, summary=summary, calls=calls, builds_on=base_name, kernels=(), breaks=breaks, state=state)
 
 
 def variant_for_kernel(kernel: str) -> Variant:

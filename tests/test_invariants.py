@@ -202,7 +202,24 @@ def lost_from_an_llist(system: System) -> None:
     system.zones[0].trylock_free_pages.llist_del_all()
 
 
+def on_two_cpus(system: System) -> None:
+    pcp_of(system, 1).lists[1].list_add(3)
+    pcp_of(system, 1).count += 1
+
+
+def on_two_llists(system: System) -> None:
+    pcp_of(system, 0).free_llist.llist_add(16, 0)
+
+
+def other_order_on_an_llist(system: System) -> None:
+    pcp_of(system, 1).free_llist.llist_del_all()
+    pcp_of(system, 1).free_llist.llist_add(16, 1)
+
+
 OWNED_BREAKS: list[tuple[Break, str]] = [
+    (on_two_cpus, "place"),
+    (on_two_llists, "place"),
+    (other_order_on_an_llist, "place"),
     (mark(22, PG_PCP_BUDDY), "marks"),  # on CPU 0's list, of a block of CPU 1
     (tag(0, 2), "marks"),
     (tag(2, 0), "marks"),

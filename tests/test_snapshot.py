@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pageblock_buddy import BadArgument, Config, ConfigError, InputError, System, UnknownVariant, gfp, snapshot
-from tests.helpers import MOVABLE, UNMOVABLE, assert_zone, fill, limits, machine, pcp_of
+from tests.helpers import MOVABLE, UNMOVABLE, assert_zone, config, fill, limits, machine, pcp_of, small_zone
 
 State = dict[str, Any]
 
@@ -297,4 +297,113 @@ def test_every_cpu_once(cpus: list[int]) -> None:
     for extra in pcps[1:]:
         extra["lists"], extra["count"] = [[] for _ in extra["lists"]], 0
     with pytest.raises(InputError):
+        System.restore(state)
+
+
+# --- what only some variants have --------------------------------------------------------------
+
+OWNED = """
+order 0: M[9]
+pcp0 o0: M[1* 3]
+pcp1 o1: M[18* 12]
+zllist: 60/0
+llist1: 16/0
+owners: 011.....
+owned0: 0
+owned1: 8
+alloc: 0/0 24/2 40/3
+"""
+
+
+def owned(variant: str = "llist", text: str = OWNED) -> dict[str, Any]:
+    """A snapshot with everything that only some variants have, as a file would hold it."""
+    system = machine(text, nr_cpus=2, variant=variant)
+    system.validate()
+    state: dict[str, Any] = json.loads(json.dumps(system.snapshot()))
+    return state
+
+
+def test_what_only_some_variants_have_comes_back() -> None:
+    state = owned()
+    assert System.restore(state).digest() == snapshot.digest(state)
+    by_type = owned("rfc+owned-per-type", "order 0: M[9] \n owners: .0...... \n owned0 M: 8 \n alloc: 8/0")
+    assert System.restore(by_type).digest() == snapshot.digest(by_type)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("pageblock_cpu", None, "is not a list"),
+        ("pageblock_cpu", 0, "is not a list"),
+        ("pageblock_cpu", [[0]], "is not a list of 2"),
+        ("pageblock_cpu", [[0, 3]], "not a whole number from 1 to 2"),
+        ("pageblock_cpu", [[4, 1]], "not the first PFN of a pageblock"),
+        ("pageblock_cpu", [[1 << 40, 1]], "not the first PFN of a pageblock"),
+        ("pageblock_cpu", [], "marks: "),
+        ("pcp_buddy", [5], "on no per-CPU list"),
+        ("pcp_buddy", ["1"], "not a whole number"),
+        ("owned_blocks", [[0]], "is not a list of 2"),
+        ("owned_blocks", [[0], [0]], "listed twice"),
+        ("owned_blocks", [[8], [0]], "owned_blocks: "),
+        ("owned_blocks", None, "is not a list"),
+        ("owned_blocks_by_type", [[[], [0], []], [[], [], []]], "has no owned_blocks_by_type"),
+        ("free_llist", [[], [[16, 0], [16, 0]]], "overlaps"),
+        ("free_llist", [[], [[16, 99]]], "not a whole number"),
+        ("trylock_free_pages", [[9, 0]], "overlaps"),
+        ("isolated", [[56, 1]], "is not of type"),
+    ],
+)
+def test_a_wrong_value_of_such_a_key_is_refused(key: str, value: object, message: str) -> None:
+    state = owned()
+    state["zones"][0][key] = value
+    with pytest.raises(InputError, match=message):
+        System.restore(state)
+
+
+@pytest.mark.parametrize(
+    ("variant", "keys"),
+    [
+        ("linux-6.12", ("isolated", "trylock_free_pages", "pageblock_cpu", "owned_blocks", "free_llist")),
+        ("linux-7.0", ("pageblock_cpu", "owned_blocks", "free_llist")),
+        ("rfc", ("free_llist",)),
+        ("rfc+owned-per-type", ("owned_blocks", "free_llist")),
+    ],
+)
+def test_a_variant_without_the_code_for_it_refuses_it(variant: str, keys: tuple[str, ...]) -> None:
+    """Else the pages would be lost for ever, or an invariant would fail later that no program can break."""
+    empty = machine(nr_cpus=2, variant=variant).snapshot()
+    values = owned()["zones"][0]
+    for key in keys:
+        state = json.loads(json.dumps(empty))
+        state["zones"][0][key] = values.get(key) or [[8, 1]]
+        with pytest.raises(InputError, match=f"this variant has no {key}"):
+            System.restore(state)
+
+
+@pytest.mark.parametrize("stored", [4, 5, -1])
+def test_an_isolated_block_has_a_type_to_come_back_to(stored: int) -> None:
+    system = machine("order 0: M[9]", variant="linux-7.0")
+    assert system.isolate_pageblock(8)
+    state = json.loads(json.dumps(system.snapshot()))
+    assert System.restore(state).digest() == snapshot.digest(state)
+    state["zones"][0]["isolated"] = [[8, stored]]
+    with pytest.raises(InputError, match="isolated"):
+        System.restore(state)
+    del state["zones"][0]["isolated"]
+    with pytest.raises(InputError, match="isolated does not say what type it had"):
+        System.restore(state)
+
+
+def test_a_block_of_two_zones_has_no_owner() -> None:
+    zones = (small_zone(gfp.ZONE_DMA, 0, 12), small_zone(gfp.ZONE_DMA32, 12, 20))
+    state = json.loads(json.dumps(System.boot(config(zones=zones), variant="rfc").snapshot()))
+    state["zones"][0]["pageblock_cpu"] = [[8, 1]]
+    with pytest.raises(InputError, match="wholly in the zone"):
+        System.restore(state)
+
+
+@pytest.mark.parametrize(("offline", "message"), [([0, 1], "no CPU is left"), ([1, 1], "twice"), ([2], "offline")])
+def test_some_cpu_is_online(offline: list[int], message: str) -> None:
+    state = machine(nr_cpus=2).snapshot() | {"offline": offline}
+    with pytest.raises(InputError, match=message):
         System.restore(state)

@@ -79,7 +79,7 @@ class PageblockData:
 
 
 def pfn_to_pageblock(k: Kernel, pfn: int) -> PageblockData:
-    """The data of the pageblock of ``pfn``, made on demand.  BadArgument-free: any PFN of the machine.
+    """The data of the pageblock of ``pfn``, made on demand; for any PFN of the machine.
 
     Kernel:  pfn_to_pageblock(), [RFC 1/2]; RFC-3.1
     Status:  inferred

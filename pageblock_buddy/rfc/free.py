@@ -78,6 +78,10 @@ def lock_pcp_of_owner(
                 return None, tag
         if k.pcp_buddy.still_routed(k, pfn, tag, cpu):  # RFC-8.2
             return pcp, tag
+        if not tag and not k.machine.online[k.machine.cpu]:
+            # The running CPU itself is going: reading its number again would not help.
+            pcp.lock.unlock()
+            return None, tag
         held = pcp
 
 

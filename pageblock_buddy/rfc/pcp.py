@@ -68,7 +68,9 @@ def add_refill(k: Kernel, pcp: PerCpuPages, pfn: int, order: int, mt: int, kind:
 
 def has_chunk(k: Kernel, pcp: PerCpuPages, order: int, mt: int) -> bool:
     """Whether a request of this order and type could be served from the lists."""
-    return not all(pcp_list.list_empty() for pcp_list in pcp.lists[gfp.MIGRATE_PCPTYPES * order + mt :: 3])
+    return not all(
+        pcp_list.list_empty() for pcp_list in pcp.lists[gfp.MIGRATE_PCPTYPES * order + mt :: gfp.MIGRATE_PCPTYPES]
+    )
 
 
 def pcp_rmqueue_smallest(k: Kernel, zone: Zone, pcp: PerCpuPages, order: int, mt: int) -> int | None:

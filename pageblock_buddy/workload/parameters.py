@@ -17,7 +17,8 @@ _UNITS: Final = {"": 1, "M": 1, "G": 1 << 10, "T": 1 << 20}
 
 def _shown(value: float) -> str:
     """A whole number in full, another one without noise."""
-    return str(value) if isinstance(value, int) else f"{value:g}"
+    text = str(value) if isinstance(value, int) else f"{value:g}"
+    return text if len(text) <= 20 else f"{text[:20]}..."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -225,6 +225,24 @@ def test_an_unowned_free_while_its_cpu_dies() -> None:
     assert_zone(system, "pcp0 o0: M[9]")
 
 
+def test_an_unowned_free_of_a_cpu_that_dies_itself() -> None:
+    """RFC-8.2: the CPU that frees goes offline while it waits, without moving: routed anew the page would come to the
+    same dead PCP, so it goes to the zone."""
+    system = rfc("alloc: 9/0")
+    locks = Locks(system)
+
+    def die() -> None:
+        with system.on_cpu(0):
+            system.offline_cpu(1)
+        locks.take()
+
+    locks.at("+pcp1", die)
+    with system.on_cpu(1):
+        system.free_pages(9)
+    assert locks.take() == "+pcp1 -pcp1 +zone -zone"
+    assert_zone(system, "order 0: M[9]")
+
+
 def test_a_task_that_moves() -> None:
     """RFC-6.6: CPU 1 stays online: the PCP that was chosen is the one."""
     system = rfc("alloc: 9/0")
@@ -369,3 +387,13 @@ def test_bad_arguments(variant: str) -> None:
         system.offline_cpu(0)
         system.online_cpu(1)
     assert system.kernel.machine.online == [False, True, True, True]
+
+
+def test_a_free_that_finishes_on_a_dying_cpu() -> None:
+    """RFC-8.2: whose own number says an offline CPU is not asked again for ever: the page goes to the zone."""
+    system = machine("alloc: 9/0", 32, variant="rfc", nr_cpus=2)
+    k = system.kernel
+    k.machine.cpu, k.machine.online[1] = 1, False
+    k.calls._free_frozen_pages(k, 9, 0, gfp.FPI_NONE)
+    k.machine.cpu, k.machine.online[1] = 0, True
+    assert_zone(system, "order 0: M[9]")

@@ -846,6 +846,21 @@ def test_want_whole_blocks(alloc_factor: int, after: str) -> None:
     assert_zone(system, f"{after} \n alloc: 16/0")
 
 
+def test_want_whole_blocks_of_whole_blocks() -> None:
+    """RFC-10.11a: what is whole blocks already stays: eight pages (batch 2, alloc_factor 2) are one block; nor is a
+    request of another order touched: two blocks of order 1 are four pages."""
+    for order, left in (
+        (0, "order 3: M[24] \n order 4: M[0]"),
+        (1, "order 2: M[20] \n order 3: M[24] \n order 4: M[0]"),
+    ):
+        system = rfc("want-whole-blocks", "order 4: M[16 0]", high_min=99, high_max=99)
+        limits(pcp_of(system), alloc_factor=2)
+        assert system.alloc_pages(MOVABLE, order) == 16
+        owned = "pcp0 o0: M[17*] \n pcp0 o1: M[18*] \n pcp0 o2: M[20*] \n owners: ..0."
+        after = owned if order == 0 else "pcp0 o1: M[18] \n owners: ...."
+        assert_zone(system, f"{left} \n {after} \n alloc: 16/{order}")
+
+
 def test_want_block_is_about_order_0() -> None:
     """RFC-10.11: two blocks of order 1 as in the RFC; and an order-0 refill that wants more keeps that: 16 at
     alloc_factor 3."""

@@ -59,8 +59,8 @@ BUGS: list[Bug] = [
     *bugs(
         "rfc/pcp.py",
         "rfc/test_bulk.py",
-        ("order + mt :: 3])", "order + mt :][:1])"),
-        ("pcp.lists[gfp.MIGRATE_PCPTYPES * order + mt :: 3])", "pcp.lists[gfp.MIGRATE_PCPTYPES * order :])"),
+        ("order + mt :: gfp.MIGRATE_PCPTYPES]", "order + mt :][:1]"),
+        ("order + mt :: gfp.MIGRATE_PCPTYPES]", "order :]"),
     ),
     *bugs(
         "rfc/alloc.py",

@@ -19,7 +19,7 @@ PROGRAM = """
 import json
 from tests.workload.tiny import TINY, run_tiny
 for name in TINY:
-    result = run_tiny(name, "rfc")
+    result = run_tiny(name, "llist+want-block", memory="48")
     print(result.system.digest(), json.dumps(result.to_dict()))
 """
 
@@ -44,13 +44,13 @@ def test_the_same_every_time() -> None:
     """The same bytes twice, in another process and under another hash seed."""
     here = []
     for name in TINY:
-        result = run_tiny(name, "rfc")
+        result = run_tiny(name, "llist+want-block", memory="48")
         here.append(f"{result.system.digest()} {json.dumps(result.to_dict())}")
     assert printed("7").splitlines() == here
 
 
 def test_another_seed_gives_another_run() -> None:
-    first, second = (run_tiny("purger", "rfc", seed=seed) for seed in ("1", "2"))
+    first, second = (run_tiny("purger", "rfc", memory="64", seed=seed) for seed in ("1", "2"))
     assert first.system.digest() != second.system.digest()
 
 

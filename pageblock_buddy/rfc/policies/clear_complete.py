@@ -42,4 +42,5 @@ POLICY: Final = Policy(
     summary="a pageblock that becomes whole in the zone loses its owner",
     source="decision D-22",
     calls={"_free_one_page": _free_one_page},
+    wraps=("_free_one_page",),
 )

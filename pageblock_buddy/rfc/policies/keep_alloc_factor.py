@@ -36,4 +36,5 @@ POLICY: Final = Policy(
     summary="a free by another CPU does not halve the owner's alloc_factor",
     source="decision D-21",
     calls={"free_frozen_page_commit": free_frozen_page_commit},
+    wraps=("free_frozen_page_commit",),
 )

@@ -66,4 +66,5 @@ POLICY: Final = Policy(
         "unlist_owned_block": unlist_owned_block,
         "owned_blocks_to_recover": owned_blocks_to_recover,
     },
+    state={"owned_blocks": "owned_blocks_by_type"},
 )

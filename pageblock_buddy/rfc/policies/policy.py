@@ -15,7 +15,9 @@ class Policy:
     """Another answer to one question, for any variant with owners.
 
     ``source`` says whose idea it is (a mail's key or a decision); ``calls`` and ``pcp_buddy`` map entry points to the
-    functions that take their place.  ``breaks`` names the invariants that do not hold with it, as a finding.
+    functions that take their place.  ``breaks`` names the invariants that do not hold with it, as a finding.  ``wraps``
+    names the entries whose rfc version it calls: a variant that replaces one cannot take the policy.  ``state``
+    renames keys of a snapshot.
     """
 
     name: str
@@ -24,6 +26,8 @@ class Policy:
     calls: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     pcp_buddy: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     breaks: tuple[str, ...] = ()
+    wraps: tuple[str, ...] = ()
+    state: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def entries(self) -> tuple[str, ...]:

@@ -82,4 +82,8 @@ POLICY: Final = Policy(
         "after_load": recount,
     },
     pcp_buddy={"recover_block": recover_block},
+    wraps=(
+        "_add_to_free_list",
+        "_del_page_from_free_list",
+    ),
 )

@@ -41,4 +41,5 @@ POLICY: Final = Policy(
     summary="a refill of single pages wants at least a pageblock",
     source="decision D-12",
     calls={"nr_pcp_alloc": nr_pcp_alloc},
+    wraps=("nr_pcp_alloc",),
 )

@@ -37,4 +37,5 @@ POLICY: Final = Policy(
     summary="a refill of single pages wants whole pageblocks and nothing else",
     source="decision D-12",
     calls={"nr_pcp_alloc": nr_pcp_alloc},
+    wraps=("nr_pcp_alloc",),
 )

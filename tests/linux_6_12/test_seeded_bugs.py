@@ -8,17 +8,28 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 pytestmark = pytest.mark.ci
 
 #: Seconds for one run; a bug that makes the model loop for ever tells nothing about the tests.
 LIMIT = 120
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def sampled(bugs: Sequence[Bug], every: int) -> list[ParameterSet]:
+    """The numbers of many bugs: each ``every``-th is for CI, the others are for long runs."""
+    marks = (pytest.mark.ci, pytest.mark.long)
+    return [
+        pytest.param(number, id=f"{bug.file}:{bug.old.strip()[:40]}", marks=marks[bool(number % every)])
+        for number, bug in enumerate(bugs)
+    ]
 
 
 class Bug(NamedTuple):

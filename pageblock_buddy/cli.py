@@ -185,7 +185,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away (head, less): nothing is wrong, and nobody is listening.
         _drop_output()
         return int(getattr(arguments, "code", EXIT_GOOD))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:
+        # CPython's json scanner can turn an interrupt into a SystemError that was caused by it.
+        if isinstance(error, SystemError) and not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
         print("pageblock-buddy: interrupted", file=sys.stderr)
         return EXIT_INCOMPLETE
     except (MemoryError, OSError) as error:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pageblock_buddy import __version__
+from pageblock_buddy import __version__, cli
 from pageblock_buddy.cli import main
 from pageblock_buddy.views import FORMATS
 from tests.helpers import MOVABLE
@@ -433,13 +433,17 @@ def opened(pid: int, path: Path) -> bool:
 
 
 def test_control_c() -> None:
-    with process("replay", recording("c")) as child:
-        while not opened(child.pid, recording("c")):
-            assert child.poll() is None
-            time.sleep(0.01)
-        child.send_signal(signal.SIGINT)
-        assert child.communicate(timeout=60)[1] == "pageblock-buddy: interrupted\n"
-        assert child.returncode == 3
+    # Once in a hundred times CPython loses the signal inside its json scanner, and the replay goes on to its end.
+    for _ in range(3):
+        with process("replay", recording("c")) as child:
+            while not opened(child.pid, recording("c")):
+                assert child.poll() is None
+                time.sleep(0.01)
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=60)
+            if (child.returncode, err) != (0, ""):
+                break
+    assert (child.returncode, err) == (3, "pageblock-buddy: interrupted\n")
 
 
 def test_names_and_output_that_are_not_utf8(good: Path, tmp_path: Path) -> None:
@@ -457,3 +461,26 @@ def test_the_module_is_the_command(good: Path) -> None:
     with process("replay", good) as child:
         assert child.communicate(timeout=60) == ("543 operations, 0 mismatches\n", "")
         assert child.returncode == 0
+
+
+def test_an_interrupt_inside_the_json_scanner(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CPython 3.11 makes it a SystemError caused by the KeyboardInterrupt; any other SystemError is a real fault."""
+
+    def scanner(_: object) -> int:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise SystemError("returned a result with an exception set") from interrupt
+
+    monkeypatch.setitem(cli._COMMANDS, "demo", scanner)
+    assert cli.main(["demo"]) == 3
+    assert capsys.readouterr().err == "pageblock-buddy: interrupted\n"
+
+    def broken(_: object) -> int:
+        raise SystemError("something else")
+
+    monkeypatch.setitem(cli._COMMANDS, "demo", broken)
+    with pytest.raises(SystemError, match="something else"):
+        cli.main(["demo"])

@@ -25,7 +25,7 @@ from pageblock_buddy.mm.kernel import Kernel, page_zone
 from pageblock_buddy.mm.page import PG_ALLOCATED, PG_NONE
 from pageblock_buddy.recording.machine_of import boot_recording, config_of_snapshot, cpus_of, snapshot_zones
 from pageblock_buddy.recording.reader import RecordingReader
-from pageblock_buddy.replay.natural import _name_zones
+from pageblock_buddy.replay.natural import name_zones
 from pageblock_buddy.replay.natural_items import natural_operations
 from pageblock_buddy.replay.result import Operation
 from pageblock_buddy.replay.scripted import scripted_items
@@ -333,7 +333,7 @@ def _natural(reader: RecordingReader, variant: str, calls: Calls) -> tuple[_Perf
         raise reader.error("the recording has no snapshot")
     performer = _NaturalPerformer(reader, _boot(reader, *first, variant, calls))
     operations, _, _ = natural_operations(reader, items)
-    _name_zones(operations, performer.system.kernel)
+    name_zones(operations, performer.system.kernel)
     return performer, _batched(performer, operations)
 
 

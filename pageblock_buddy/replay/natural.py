@@ -91,7 +91,7 @@ class NaturalReplay:
         self.operations, self.last_line, self.last_snapshot = natural_operations(reader, items)
         self._splits: dict[int, None] = {}
         self.model = NaturalModel(kernel, self._splits)
-        _name_zones(self.operations, kernel)
+        name_zones(self.operations, kernel)
         self._performed = 0
         self._budget = _BUDGET_BASE + _BUDGET_FACTOR * len(self.operations)
         self.causes: dict[_Cause, None] = {}
@@ -425,8 +425,12 @@ class NaturalReplay:
         result.resyncs = counts
 
 
-def _name_zones(operations: list[Operation], k: Kernel) -> None:
-    """Find the zone of each decay: the log has its index alone, and a CPU goes through the zones node by node."""
+def name_zones(operations: list[Operation], k: Kernel) -> None:
+    """Find the zone of each decay: the log has its index alone, and a CPU goes through the zones node by node.
+
+    The place in `Kernel.zones` goes into the operation's `ref`.  Raises `InputError`, with the line of the log, for
+    an index that no zone has.
+    """
     last: dict[tuple[int, str], int] = {}
     for operation in operations:
         if operation.name in ("decay_pcp_high", "drain_zone_pages"):

@@ -56,7 +56,7 @@ def rmqueue_pcplist(k: Kernel, zone: Zone, order: int, mt: int, alloc_flags: int
     Errors:  none; None when the lock is busy (the caller goes to the zone) or the zone has nothing
     """
     pcp = zone.per_cpu_pageset[k.machine.cpu]
-    if not pcp.lock.trylock():  # LPA-8.2.1, LPA-16.0.2
+    if not pcp.lock.pcp_spin_trylock():  # LPA-8.2.1, LPA-16.0.2
         return None  # LPA-16.0.3
     # An allocation says that this CPU is not only freeing: flush less next time.
     pcp.free_count >>= 1  # LPA-8.2.2, LPA-8.2.4
@@ -375,7 +375,7 @@ def _alloc_pages_bulk_pcp(
     if zone is None:
         return None  # LPA-9.4.5
     pcp = zone.per_cpu_pageset[k.machine.cpu]
-    if not pcp.lock.trylock():
+    if not pcp.lock.pcp_spin_trylock():
         return None  # LPA-9.4.6, LPA-16.0.3
     pcp_list = pcp.lists[k.calls.order_to_pindex(k, ac.migratetype, 0)]
     nr_account = 0

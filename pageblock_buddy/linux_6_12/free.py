@@ -166,7 +166,7 @@ def _free_frozen_pages(k: Kernel, pfn: int, order: int, fpi_flags: int) -> None:
         # The drain reads the block's type again, so the page still comes back to its own lists.
         mt = gfp.MIGRATE_MOVABLE  # LPA-8.4.5
     pcp = zone.per_cpu_pageset[k.machine.cpu]  # LPA-8.4.7
-    if pcp.lock.trylock():  # LPA-8.4.6, LPA-16.0.2
+    if pcp.lock.pcp_spin_trylock():  # LPA-8.4.6, LPA-16.0.2
         k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order, fpi_flags)  # LPA-16.0.8
         pcp.lock.unlock()
     else:
@@ -203,7 +203,7 @@ def free_unref_folios(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
         if pcp is None:
             pcp = zone.per_cpu_pageset[k.machine.cpu]
             locked_zone = zone
-            if not pcp.lock.trylock():
+            if not pcp.lock.pcp_spin_trylock():
                 pcp = None
                 k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)  # LPA-10.0.10, LPA-16.0.3
                 continue

@@ -211,8 +211,10 @@ def _zone_set_pageset_high_and_batch(zone: Zone, high_min: int, high_max: int, b
 def zone_set_pageset_high_and_batch(k: Kernel, zone: Zone, cpu_online: int) -> None:
     """Compute batch, high_min and high_max for every CPU's pageset of the zone.
 
-    Kernel:  zone_set_pageset_high_and_batch(), mm/page_alloc.c; LPA-8.7
+    Kernel:  zone_set_pageset_high_and_batch(), zone_pcp_update_cacheinfo(), mm/page_alloc.c; LPA-8.7
     Status:  source
+    Locks:   takes pcp.lock
+    Points:  pcp.lock lock, unlock
     """
     zone_config = next(c for c in k.config.zones if c.node == zone.node and c.zone == zone.idx)
     batch = zone_config.batch if zone_config.batch is not None else zone_batchsize(zone)
@@ -229,11 +231,13 @@ def zone_set_pageset_high_and_batch(k: Kernel, zone: Zone, cpu_online: int) -> N
     zone.pageset_high_min, zone.pageset_high_max, zone.pageset_batch = high_min, high_max, batch
     _zone_set_pageset_high_and_batch(zone, high_min, high_max, batch)
     for pcp in zone.per_cpu_pageset:
+        pcp.lock.lock()
         # A last-level cache share of more than three batches lets a high-order flush wait.
         if k.config.llc_pages_per_cpu > 3 * batch:
             pcp.flags |= gfp.PCPF_FREE_HIGH_BATCH  # LPA-8.7.12
         else:
             pcp.flags &= ~gfp.PCPF_FREE_HIGH_BATCH  # LPA-8.7.12
+        pcp.lock.unlock()
 
 
 def zone_pcp_disable(k: Kernel, zone: Zone) -> None:

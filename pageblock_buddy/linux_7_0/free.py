@@ -90,7 +90,7 @@ def flush_in_pieces(k: Kernel, zone: Zone, pcp: PerCpuPages, to_free: int, pinde
             break
         pcp.lock.unlock()  # LPA-16.0.9
         pcp = zone.per_cpu_pageset[k.machine.cpu]
-        if not pcp.lock.trylock():
+        if not pcp.lock.pcp_spin_trylock():
             return False  # LPA-8.4.27
         if k.machine.cpu != cpu:
             # The task moved while nothing was held: these are another CPU's lists.
@@ -124,7 +124,7 @@ def _free_frozen_pages(k: Kernel, pfn: int, order: int, fpi_flags: int) -> None:
         add_page_to_zone_llist(k, zone, pfn, order)  # LPA-4.3.6
         return
     pcp = zone.per_cpu_pageset[k.machine.cpu]  # LPA-8.4.7
-    if pcp.lock.trylock():  # LPA-8.4.6, LPA-16.0.2
+    if pcp.lock.pcp_spin_trylock():  # LPA-8.4.6, LPA-16.0.2
         if k.calls.free_frozen_page_commit(k, zone, pcp, pfn, mt, order, fpi_flags):
             pcp.lock.unlock()
     else:
@@ -161,7 +161,7 @@ def free_unref_folios(k: Kernel, folios: Sequence[tuple[int, int]]) -> None:
         if pcp is None:
             pcp = zone.per_cpu_pageset[k.machine.cpu]
             locked_zone = zone
-            if not pcp.lock.trylock():
+            if not pcp.lock.pcp_spin_trylock():
                 pcp = None
                 k.calls.free_one_page(k, zone, pfn, order, FPI_NONE)  # LPA-10.0.10, LPA-16.0.3
                 continue

@@ -58,7 +58,7 @@ def pcp_free_lock(k: Kernel, pcp: PerCpuPages, fpi_flags: int) -> bool:
     Locks:   tries pcp.lock
     Points:  pcp.lock trylock
     """
-    return pcp.lock.trylock()  # RFC-9.5
+    return pcp.lock.pcp_spin_trylock()  # RFC-9.5
 
 
 def lock_local_pcp(

@@ -8,6 +8,9 @@ The model runs one simulated CPU at a time.  ``Machine.cpu`` is what
 from __future__ import annotations
 
 from enum import Enum
+from typing import ClassVar
+
+from pageblock_buddy.machine.guards import CONSTANT, OWN_CPU, RACY, Guard
 
 
 class Context(Enum):
@@ -28,6 +31,8 @@ class Machine:
     """
 
     __slots__ = ("context", "cpu", "nr_cpus", "online")
+
+    GUARDS: ClassVar[dict[str, Guard]] = {"context": OWN_CPU, "cpu": OWN_CPU, "nr_cpus": CONSTANT, "online": RACY}
 
     def __init__(self, nr_cpus: int) -> None:
         self.nr_cpus = nr_cpus

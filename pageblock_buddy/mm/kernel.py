@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from typing import ClassVar
 
 from pageblock_buddy import gfp
 from pageblock_buddy.config import Config
 from pageblock_buddy.errors import BadArgument
 from pageblock_buddy.machine.cpu import Machine
+from pageblock_buddy.machine.guards import CONSTANT, COUNTER, PAGE_STATE, ZONE_LOCK, Guard, held, stores_held
 from pageblock_buddy.machine.tracepoints import Tracer
 from pageblock_buddy.mm.calls import Calls, PcpBuddyCalls
 from pageblock_buddy.mm.mmzone import Node, Zone
@@ -58,6 +60,31 @@ class Kernel:
         "zones",
         "zones_by_pfn",
     )
+
+    GUARDS: ClassVar[dict[str, Guard]] = {
+        "block_pages": CONSTANT,
+        "calls": CONSTANT,
+        "config": CONSTANT,
+        "hpage_order": CONSTANT,
+        "machine": CONSTANT,
+        "mem_map": PAGE_STATE,
+        "nodes": CONSTANT,
+        "nr_movable": CONSTANT,  # an input: lru_add() and lru_del() of the facade
+        "nr_pcp_lists": CONSTANT,
+        "page_refs": PAGE_STATE,
+        "pageblock_cpu": stores_held(ZONE_LOCK),  # a free reads it without, RFC-3.20
+        "pageblock_cpu_node": held(ZONE_LOCK),
+        "pageblock_flags": stores_held(ZONE_LOCK),  # a free reads the type without, LPA-8.4.3
+        "pageblock_nr_free": held(ZONE_LOCK),
+        "pageblock_order": CONSTANT,
+        "pcp_buddy": CONSTANT,
+        "pgalloc": COUNTER,
+        "pgfree": COUNTER,
+        "trace": CONSTANT,
+        "zone_starts": CONSTANT,
+        "zones": CONSTANT,
+        "zones_by_pfn": CONSTANT,
+    }
 
     def __init__(self, config: Config, calls: Calls) -> None:
         self.config = config

@@ -9,8 +9,22 @@ Kernel: include/linux/mmzone.h
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pageblock_buddy import gfp
 from pageblock_buddy.machine.cpu import Machine
+from pageblock_buddy.machine.guards import (
+    ATOMIC,
+    CONSTANT,
+    LLIST,
+    OWN_CPU,
+    PCP_LOCK,
+    RACY,
+    ZONE_LOCK,
+    Guard,
+    held,
+    stores_held,
+)
 from pageblock_buddy.machine.lists import ListHead
 from pageblock_buddy.machine.llist import LlistHead
 from pageblock_buddy.machine.spinlock import Spinlock
@@ -23,6 +37,9 @@ class FreeArea:
     """
 
     __slots__ = ("free_list", "nr_free")
+
+    #: zone_watermark_ok() asks without the lock whether there is a block at all
+    GUARDS: ClassVar[dict[str, Guard]] = {"free_list": stores_held(ZONE_LOCK), "nr_free": stores_held(ZONE_LOCK)}
 
     def __init__(self) -> None:
         # LPA-2.0.2, LPA-2.0.18
@@ -60,6 +77,24 @@ class PerCpuPages:
         "owned_blocks_by_type",
     )
 
+    GUARDS: ClassVar[dict[str, Guard]] = {
+        "alloc_factor": held(PCP_LOCK),
+        "batch": RACY,  # CPU hotplug stores it, LPA-8.7.10
+        "count": stores_held(PCP_LOCK),  # drain_all_pages() and decay_pcp_high() look first
+        "cpu": CONSTANT,
+        "expire": OWN_CPU,
+        "flags": held(PCP_LOCK),
+        "free_count": held(PCP_LOCK),
+        "free_llist": LLIST,
+        "high": RACY,  # decay_pcp_high() lowers it
+        "high_max": RACY,
+        "high_min": RACY,
+        "lists": held(PCP_LOCK),
+        "lock": CONSTANT,
+        "owned_blocks": held(ZONE_LOCK),  # decision D-20
+        "owned_blocks_by_type": held(ZONE_LOCK),
+    }
+
     def __init__(self, machine: Machine, cpu: int, nr_lists: int) -> None:
         self.cpu = cpu
         self.lock = Spinlock(machine, "pcp->lock")
@@ -86,6 +121,8 @@ class PerCpuZonestat:
     """
 
     __slots__ = ("nr_free_pages_diff", "stat_threshold")
+
+    GUARDS: ClassVar[dict[str, Guard]] = {"nr_free_pages_diff": OWN_CPU, "stat_threshold": RACY}
 
     def __init__(self) -> None:
         self.stat_threshold = 0
@@ -128,6 +165,34 @@ class Zone:
         "watermark_boost",
         "zone_start_pfn",
     )
+
+    GUARDS: ClassVar[dict[str, Guard]] = {
+        "end_pfn": CONSTANT,
+        "flags": ATOMIC,
+        "free_area": CONSTANT,
+        "idx": CONSTANT,
+        "lock": CONSTANT,
+        "lowmem_reserve": CONSTANT,
+        "managed_pages": CONSTANT,
+        "name": CONSTANT,
+        "node": CONSTANT,
+        "nr_free_cma": stores_held(ZONE_LOCK),
+        "nr_free_highatomic": stores_held(ZONE_LOCK),
+        "nr_free_pages": ATOMIC,
+        "nr_reserved_highatomic": stores_held(ZONE_LOCK),
+        "pageset_batch": RACY,
+        "pageset_high_max": RACY,
+        "pageset_high_min": RACY,
+        "per_cpu_pageset": CONSTANT,
+        "per_cpu_zonestats": CONSTANT,
+        "percpu_drift_mark": RACY,
+        "present_pages": CONSTANT,
+        "spanned_pages": CONSTANT,
+        "trylock_free_pages": LLIST,
+        "watermark": CONSTANT,
+        "watermark_boost": stores_held(ZONE_LOCK),
+        "zone_start_pfn": CONSTANT,
+    }
 
     def __init__(
         self, machine: Machine, *, node: int, idx: int, start_pfn: int, spanned: int, max_page_order: int, nr_lists: int
@@ -174,6 +239,13 @@ class Node:
     """
 
     __slots__ = ("kswapd_running", "nid", "node_zones", "zonelists")
+
+    GUARDS: ClassVar[dict[str, Guard]] = {
+        "kswapd_running": CONSTANT,  # an input
+        "nid": CONSTANT,
+        "node_zones": CONSTANT,
+        "zonelists": CONSTANT,
+    }
 
     def __init__(self, nid: int) -> None:
         self.nid = nid

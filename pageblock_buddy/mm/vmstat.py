@@ -89,8 +89,8 @@ def cpu_vm_stats_fold(k: Kernel, cpu: int) -> None:
     """
     for zone in k.zones:
         stat = zone.per_cpu_zonestats[cpu]
-        zone.nr_free_pages += stat.nr_free_pages_diff  # LPA-14.0.4
-        stat.nr_free_pages_diff = 0
+        diff, stat.nr_free_pages_diff = stat.nr_free_pages_diff, 0
+        zone.nr_free_pages += diff  # LPA-14.0.4
 
 
 def refresh_cpu_vm_stats(k: Kernel, do_pagesets: bool) -> None:
@@ -106,9 +106,10 @@ def refresh_cpu_vm_stats(k: Kernel, do_pagesets: bool) -> None:
     for zone in k.zones:
         stat = zone.per_cpu_zonestats[cpu]
         pcp = zone.per_cpu_pageset[cpu]
-        if stat.nr_free_pages_diff:
-            zone.nr_free_pages += stat.nr_free_pages_diff  # LPA-14.0.4
-            stat.nr_free_pages_diff = 0
+        # this_cpu_xchg(): an interrupt that comes now counts into the fresh difference.
+        diff, stat.nr_free_pages_diff = stat.nr_free_pages_diff, 0
+        if diff:
+            zone.nr_free_pages += diff  # LPA-14.0.4
             # In use: keep a remote zone's pages for three more rounds.
             pcp.expire = 3
         if not do_pagesets:

@@ -37,8 +37,8 @@ def pcp_free_lock(k: Kernel, pcp: PerCpuPages, fpi_flags: int) -> bool:
     Points:  pcp.lock lock or trylock
     """
     if fpi_flags & FPI_TRYLOCK or not k.machine.in_task():
-        return pcp.lock.trylock()  # RFC-6.8
-    pcp.lock.lock()  # RFC-6.9
+        return pcp.lock.trylock_irqsave()  # RFC-6.8
+    pcp.lock.lock_irqsave()  # RFC-6.9
     return True
 
 
@@ -154,7 +154,7 @@ def flush_in_pieces(k: Kernel, zone: Zone, pcp: PerCpuPages, to_free: int, pinde
         if to_free <= 0 or pcp.count == 0 or not went:
             break
         pcp.lock.unlock()
-        if not pcp.lock.trylock():  # RFC-6.14
+        if not k.pcp_buddy.pcp_free_lock(k, pcp, FPI_TRYLOCK):  # RFC-6.14
             return False
     return True
 

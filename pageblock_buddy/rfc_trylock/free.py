@@ -21,4 +21,4 @@ def pcp_free_lock(k: Kernel, pcp: PerCpuPages, fpi_flags: int) -> bool:
     Locks:   tries pcp.lock
     Points:  pcp.lock trylock
     """
-    return pcp.lock.trylock()  # RFC-9.3
+    return pcp.lock.trylock_irqsave()  # RFC-9.3

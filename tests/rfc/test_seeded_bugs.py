@@ -206,8 +206,11 @@ BUGS: list[Bug] = [
         ("    if fpi_flags & FPI_TRYLOCK:", "    if False:"),
         ("if pcp.count < high:", "if pcp.count <= high:"),
         ("held = flush_in_pieces(k, zone, pcp,", f"held = flush_in_pieces(k, zone, {OWN_PCP},"),
-        ("        if not pcp.lock.trylock():", f"        pcp = {OWN_PCP}\n        if not pcp.lock.trylock():"),
-        ("        if not pcp.lock.trylock():", "        if pcp.lock.lock():"),
+        (
+            "        if not k.pcp_buddy.pcp_free_lock(k, pcp, FPI_TRYLOCK):  # RFC-6.14",
+            f"        pcp = {OWN_PCP}\n        if not pcp.lock.trylock():",
+        ),
+        ("        if not k.pcp_buddy.pcp_free_lock(k, pcp, FPI_TRYLOCK):  # RFC-6.14", "        if pcp.lock.lock():"),
         ("            return False", "            return True"),
         ("to_free -= went", "to_free -= batch"),
         ("pcp.flags & gfp.PCPF_PREV_FREE_HIGH_ORDER)\n", "True)\n"),
@@ -281,7 +284,10 @@ BUGS: list[Bug] = [
     *bugs(
         "rfc_trylock/free.py",
         "rfc_trylock/test_free.py",
-        ("return pcp.lock.trylock()", "return pcp.lock.trylock() if not k.machine.in_task() else not pcp.lock.lock()"),
+        (
+            "return pcp.lock.trylock_irqsave()",
+            "return pcp.lock.trylock() if not k.machine.in_task() else not pcp.lock.lock()",
+        ),
     ),
     *bugs(
         "llist/free.py",
@@ -296,7 +302,7 @@ BUGS: list[Bug] = [
         ("free_stranded(k, zone, pcp, fpi_flags)  #", "pass  #"),
         ("if tag and tag - 1 != k.machine.cpu:", "if tag:"),
         ("if tag and tag - 1 != k.machine.cpu:", "if tag and tag - 1 != k.machine.cpu and k.machine.in_task():"),
-        ("return pcp.lock.trylock()", "return not pcp.lock.lock()"),
+        ("return pcp.lock.pcp_spin_trylock()", "return not pcp.lock.lock()"),
         ("            held.lock.unlock()", "            pass"),
         ("if not k.pcp_buddy.still_routed(k, pfn, tag, pcp.cpu):", "if False:"),
         ("fpi_flags |= FPI_PCP_BUDDY", "pass"),

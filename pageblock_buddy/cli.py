@@ -15,6 +15,13 @@ import sys
 from collections.abc import Sequence
 
 from pageblock_buddy import __version__
+from pageblock_buddy.cli_explore import (
+    add_explore_parser,
+    add_schedule_arguments,
+    explore,
+    is_schedule,
+    replay_schedule,
+)
 from pageblock_buddy.cli_run import add_run_parser, run
 from pageblock_buddy.demo import demo
 from pageblock_buddy.errors import InputError, PageblockBuddyError
@@ -56,12 +63,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     replay = commands.add_parser(
         "replay",
-        help="replay a recording on the model and compare every PFN, event and snapshot",
+        help="replay a recording and compare every PFN, event and snapshot; or replay a schedule of the interleaver",
         description="Boot the model from the first snapshot of a recording, perform every operation, and compare "
-        "every PFN, every inner event in order, and every later snapshot. Stops at the first mismatch and explains it.",
-        epilog="The last line is: N operations, M mismatches.",
+        "every PFN, every inner event in order, and every later snapshot. Stops at the first mismatch and explains it. "
+        "FILE may also be a schedule that explore or shrink wrote: then that schedule is run, step by step, and the "
+        "first step that is not as recorded is named; or a program, with --schedule.",
+        epilog="The last line of a recording's replay is: N operations, M mismatches.",
     )
     _recording_arguments(replay)
+    add_schedule_arguments(replay)
     replay.add_argument("--keep-going", action="store_true", help="resume at the next snapshot after a mismatch")
     replay.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
@@ -91,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--at", type=int, default=0, metavar="OP", help="operation number, from 0 (default 0)")
     show.add_argument("--format", choices=FORMATS, default=FORMATS[0], help=f"default: {FORMATS[0]}")
     add_run_parser(commands)
+    add_explore_parser(commands)
     return parser
 
 
@@ -105,6 +116,8 @@ def _recording_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
+    if is_schedule(arguments):
+        return replay_schedule(arguments)
     try:
         size = os.path.getsize(arguments.file)
     except OSError:
@@ -164,7 +177,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return EXIT_GOOD
 
 
-_COMMANDS = {"demo": _demo, "replay": _replay, "explain": _explain, "show": _show, "run": _run}
+_COMMANDS = {"demo": _demo, "replay": _replay, "explain": _explain, "show": _show, "run": _run, "explore": explore}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -105,6 +105,12 @@ class LockNotHeld(LockError):
     code = "lock-not-held"
 
 
+class GuardViolation(LockError):
+    """A field was touched without the lock that guards it."""
+
+    code = "guard"
+
+
 class ModelBug(PageblockBuddyError):
     """An invariant of the model itself does not hold."""
 
@@ -119,6 +125,14 @@ class InputError(PageblockBuddyError):
     code = "bad-input"
     fault = "input"
     hint = "check the input; nothing was changed"
+
+
+class ReplayDivergence(PageblockBuddyError):
+    """A schedule no longer fits the code: some step is not the one that was recorded."""
+
+    code = "replay-divergence"
+    fault = "input"
+    hint = "the code, the program or the variant has changed since: search again"
 
 
 class UnknownVariant(InputError):

@@ -21,8 +21,10 @@ CODES = {
     "LockError": ("lock", "model"),
     "SelfDeadlock": ("self-deadlock", "model"),
     "LockNotHeld": ("lock-not-held", "model"),
+    "GuardViolation": ("guard", "model"),
     "ModelBug": ("model-bug", "model"),
     "InputError": ("bad-input", "input"),
+    "ReplayDivergence": ("replay-divergence", "input"),
     "UnknownVariant": ("unknown-variant", "input"),
     "MissingExtra": ("missing-extra", "input"),
 }

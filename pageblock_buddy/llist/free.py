@@ -64,11 +64,11 @@ def pcp_free_lock(k: Kernel, pcp: PerCpuPages, fpi_flags: int) -> bool:
 def lock_local_pcp(
     k: Kernel, zone: Zone, pfn: int, tag: int, fpi_flags: int, held: PerCpuPages | None
 ) -> PerCpuPages | None:
-    """Lock the running CPU's PCP for a page of its own or of nobody; None if that is busy.  ``held`` is kept if it
-    is that.
+    """Lock the running CPU's PCP for a page of its own or of nobody; None if that is busy or the wrong one by now.
+    ``held`` is kept if it is that.
 
     Kernel:  __free_frozen_pages(), mm/page_alloc.c; [03/40]; RFC-9.5
-    Status:  source; decision D-23 (looking again)
+    Status:  source; decision D-23 (looking again), decision D-30 (a task that moves)
     Locks:   tries pcp.lock; drops pcp.lock
     Points:  pcp.lock trylock, unlock
     """
@@ -78,7 +78,8 @@ def lock_local_pcp(
             held.lock.unlock()
         if not k.pcp_buddy.pcp_free_lock(k, pcp, fpi_flags):
             return None
-    if not k.pcp_buddy.still_routed(k, pfn, tag, pcp.cpu):
+    # The task may have moved since the tag was compared with its CPU: then these are not the owner's lists.
+    if (tag and tag - 1 != pcp.cpu) or not k.pcp_buddy.still_routed(k, pfn, tag, pcp.cpu):
         pcp.lock.unlock()
         return None
     return pcp

@@ -11,7 +11,7 @@ Kernel: include/linux/list.h
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class ListHead:
@@ -51,6 +51,11 @@ class ListHead:
     def pop_last(self) -> int:
         """Remove and return the tail entry.  O(1).  KeyError if empty."""
         return self._entries.popitem()[0]
+
+    def assign(self, pfns: Sequence[int]) -> None:
+        """Hold exactly these, head first.  O(n) of what was and is there."""
+        if self._entries or pfns:
+            self._entries = OrderedDict.fromkeys(pfns)
 
     def to_list(self) -> list[int]:
         """The entries, head first.  O(n)."""

@@ -8,6 +8,8 @@ Kernel: include/linux/llist.h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class LlistHead:
     """A lock-less list of (first PFN, order)."""
@@ -16,6 +18,10 @@ class LlistHead:
 
     def __init__(self) -> None:
         self._entries: list[tuple[int, int]] = []  # oldest first
+
+    def assign(self, entries: Sequence[tuple[int, int]]) -> None:
+        """Hold exactly these, oldest first.  O(n)."""
+        self._entries = list(entries)
 
     def llist_add(self, pfn: int, order: int) -> None:
         """Push an entry.  O(1); needs no lock."""

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Greenlets: stacks that are switched inside one thread.  Extra ``fast``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import greenlet
+
+from pageblock_buddy.interleave.carriers.carrier import Body
+
+
+class Greenlets:
+    """The carrier of the extra ``fast``."""
+
+    def __init__(self) -> None:
+        self._engine = greenlet.getcurrent()
+        self._stacks: list[greenlet.greenlet] = []
+        self._bodies: list[Body] = []
+
+    def start(self, bodies: Sequence[Body]) -> None:
+        """Provide for these bodies; none of them runs yet."""
+        self._engine = greenlet.getcurrent()
+        self._bodies = list(bodies)
+        while len(self._stacks) < len(bodies):
+            self._stacks.append(greenlet.greenlet(self._work))
+
+    def _work(self, me: int) -> None:
+        while True:
+            self.switch(me, self._bodies[me]())
+
+    def switch(self, me: int, to: int) -> None:
+        """Let ``to`` go on, and wait for one's own turn."""
+        if to < 0:
+            self._engine.switch()
+        else:
+            self._stacks[to].switch(to)
+
+    def stop(self, process: int) -> None:
+        """Nothing: all stacks share the engine's thread, which an interrupt reaches by itself."""
+
+    def close(self) -> None:
+        """End all stacks."""
+        for stack in self._stacks:
+            stack.throw()
+        self._stacks = []

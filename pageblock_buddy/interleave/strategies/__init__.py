@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Strategies: who goes on at a point, and which schedule comes next."""

@@ -119,6 +119,8 @@ class ScheduleFile:
 
 def is_schedule_file(path: str | Path) -> bool:
     """Whether a file begins like one."""
+    if not Path(path).is_file():
+        return False
     try:
         with open(path, "rb") as file:
             return FORMAT.encode() in file.read(4096)

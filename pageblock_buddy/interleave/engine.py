@@ -67,7 +67,15 @@ class Unwound(BaseException):
 
 
 class Strategy(Protocol):
-    """Who goes on."""
+    """Who goes on.
+
+    ``prefix`` are choices that are known before the run, from its beginning: the engine does not ask for those, and
+    what is checked at points was checked there before.
+    """
+
+    @property
+    def prefix(self) -> list[int]:
+        """Those choices; empty where there are none."""
 
     def choose(self, engine: Engine, enabled: int) -> int:
         """The index of the process that takes its step now, out of the bit set ``enabled`` (never empty); or ENGINE, to
@@ -126,6 +134,7 @@ class Engine:
         self.users = [0] * count
         self.writers = [0] * count
         self.visible = bytearray(count)
+        self.unwatched = [oid in self.field_of and self.field_of[oid] not in self.watch for oid in range(count)]
         #: what a search need not find out: pages that are handed over, and CPU numbers that change
         self.always = frozenset((*self.page_objects.values(), *self.cpu_number.values()))
         for oid in self.always:
@@ -140,9 +149,9 @@ class Engine:
         self.current = 0
         self.history = History()
         self.invariants = PointInvariants(self, invariants)
+        self._bodies = [self._body(process) for process in self.processes[: self.nr_carried]]
         self.image = Image(k)
         self.keys = StateKeys(self)
-        self.checked_until = 0
         self._reset_events()
 
     # --- set-up --------------------------------------------------------------------------------
@@ -225,6 +234,10 @@ class Engine:
         """Run the program once.  Returns what was found, or None.  The state is that of the end until the next run."""
         self.image.restore()
         self.strategy = strategy
+        self._prefix = strategy.prefix
+        self._prefix_length = len(self._prefix)
+        #: whether this is behind the prefix: what happens now did not happen in an earlier run
+        self.fresh = not self._prefix_length
         self.unwinding = False
         self.last_load = -1
         self.finding: Finding | None = None
@@ -246,7 +259,7 @@ class Engine:
             process.oid = self.cpu_number[self._tasks_by_name[str(migration.task)].index]
             process.started = True
             process.home = migration.task
-        self.carrier.start([self._body(process) for process in self.processes[: self.nr_carried]])
+        self.carrier.start(self._bodies)
         # Each task comes to its first point; nothing before it is seen by anybody.
         for process in self.processes[: self.nr_carried]:
             if process.started:
@@ -319,6 +332,13 @@ class Engine:
         process.op_points += 1
         if process.op_points > MAX_OP_POINTS:
             self._livelock(process)
+        step = len(self.ev_process)
+        if step < self._prefix_length and self._prefix[step] == process.index and not self._first_points:
+            self.ev_process.append(process.index)
+            self.ev_kind.append(kind)
+            self.ev_oid.append(oid)
+            self.fresh = step + 1 == self._prefix_length
+            return
         if self._first_points:
             if self.visible[oid] == RECORDED:
                 self._record(process.index, kind, oid)
@@ -371,18 +391,23 @@ class Engine:
     def _next(self) -> int:
         """Ask the strategy who goes on, and do what needs no stack.  Returns a process, or ENGINE: the run is over."""
         while True:
-            if len(self.ev_process) >= self.checked_until:
-                finding = self.invariants.check()
-                if finding is not None:
-                    self.fail(finding)
+            step = len(self.ev_process)
+            if step < self._prefix_length:
+                chosen = self._prefix[step]
+                self.fresh = step + 1 == self._prefix_length
+            else:
+                if self.invariants.dirty:
+                    finding = self.invariants.check()
+                    if finding is not None:
+                        self.fail(finding)
+                        return ENGINE
+                enabled = self.enabled()
+                if not enabled:
                     return ENGINE
-            enabled = self.enabled()
-            if not enabled:
-                return ENGINE
-            chosen = self.strategy.choose(self, enabled)
-            if chosen < 0:
-                self.given_up = self.finding is None
-                return ENGINE
+                chosen = self.strategy.choose(self, enabled)
+                if chosen < 0:
+                    self.given_up = self.finding is None
+                    return ENGINE
             process = self.processes[chosen]
             self._record(chosen, process.kind, process.oid)
             if process.kind == MIGRATE:
@@ -516,7 +541,8 @@ class Engine:
         running = self.running
         self.users[oid] |= running.bit
         self.writers[oid] |= running.bit
-        self._stored(oid)
+        if self.unwatched[oid]:
+            self._stored(oid)
         if self.visible[oid]:
             self.point(running, STORE, oid)
         self.last_load = -1
@@ -527,7 +553,8 @@ class Engine:
         if lock.holder is not running:
             self._guard_violation(lock, self.objects.names[oid])
         self.writers[oid] |= running.bit
-        self._stored(oid)
+        if self.unwatched[oid]:
+            self._stored(oid)
         if self.visible[oid]:
             self.point(running, STORE, oid)
         self.last_load = -1
@@ -537,7 +564,8 @@ class Engine:
         running = self.running
         self.users[oid] |= running.bit
         self.writers[oid] |= running.bit
-        self._stored(oid)
+        if self.unwatched[oid]:
+            self._stored(oid)
         if self.visible[oid]:
             if self.last_load == oid and self.ev_oid and self.ev_oid[-1] == oid:
                 self.ev_kind[-1] = STORE
@@ -546,9 +574,8 @@ class Engine:
         self.last_load = -1
 
     def _stored(self, oid: int) -> None:
-        field = self.field_of.get(oid)
-        if field is not None and field not in self.watch:
-            self.missing.add(field)
+        """A store to a field whose loads do not report: they should."""
+        self.missing.add(self.field_of[oid])
 
     def check_held(self, lock: Any, what: str) -> None:
         """The guard check.  Errors: GuardViolation if the running process does not hold the lock."""
@@ -562,14 +589,10 @@ class Engine:
 
     # --- locks ---------------------------------------------------------------------------------
 
-    def locked(self, running: Running, lock: PointSpinlock) -> None:
-        """A lock was taken: what it guards may change now."""
-        if self.keep_keys:
-            self.saw(self.keys.guarded(lock))
-
     def unlocked(self, running: Running, lock: PointSpinlock) -> None:
         """A lock was given back: what it guards can be checked."""
-        self.invariants.touched(lock)
+        if self.fresh:
+            self.invariants.touched(lock)
         if lock.name == PCP_LOCK and running.owner_read is not None and self._is_listed(running):
             self.owner_used()
 

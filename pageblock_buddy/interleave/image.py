@@ -89,9 +89,11 @@ class Image:
         """Set the machine back.  O(lists + pages)."""
         k = self._k
         for one, pfns in self._lists:
-            one.assign(pfns)
+            if one._entries or pfns:
+                one.assign(pfns)
         for llist, entries in self._llists:
-            llist.assign(entries)
+            if llist._entries or entries:
+                llist.assign(entries)
         for bytes_of, saved in ((k.mem_map, self._mem_map), (k.pageblock_flags, self._flags)):
             assert isinstance(bytes_of, bytearray)  # a program's machine is small
             bytearray.__setitem__(bytes_of, slice(None), saved)

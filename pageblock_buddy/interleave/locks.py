@@ -90,7 +90,8 @@ class PointSpinlock(Spinlock):
     def _take(self, running: Running, irqs_off: bool, waited: bool) -> None:
         engine = self.engine
         engine.last_load = -1
-        engine.lockdep.acquired(running, self, irqs_off, waited)
+        if engine.fresh:
+            engine.lockdep.acquired(running, self, irqs_off, waited)
         self.holder = running
         self.owner = running.cpu
         running.held.append((self, irqs_off))
@@ -98,7 +99,8 @@ class PointSpinlock(Spinlock):
             running.preempt_off += 1
             if irqs_off:
                 running.irqs_off += 1
-        engine.locked(running, self)
+        if engine.keep_keys:
+            engine.saw(engine.keys.guarded(self))
 
     # --- giving back ---------------------------------------------------------------------------
 

@@ -320,9 +320,16 @@ def _property(engine: Engine, slot: Any, oid: int, guard: Guard, lock: PointSpin
         engine.atomic.add(oid)
     load, store, saw = engine.load, engine.store, engine.saw
 
-    def fget(instance: object) -> Any:
-        load(oid, lock)
-        return saw(get_slot(instance))
+    if engine.keep_keys or engine.recording:
+
+        def fget(instance: object) -> Any:
+            load(oid, lock)
+            return saw(get_slot(instance))
+    else:
+
+        def fget(instance: object) -> Any:
+            load(oid, lock)
+            return get_slot(instance)
 
     if lock is not None:
         store_held = engine.store_held
@@ -330,6 +337,7 @@ def _property(engine: Engine, slot: Any, oid: int, guard: Guard, lock: PointSpin
         def fset(instance: object, value: Any) -> None:
             store_held(oid, lock)
             set_slot(instance, value)
+
     elif atomic:
         read_modify_write = engine.read_modify_write
 

@@ -37,6 +37,10 @@ class Searching(Protocol):
     exhaustive: bool
     redundant: int
 
+    @property
+    def prefix(self) -> list[int]:
+        """Choices that are known before the run."""
+
     def choose(self, engine: Engine, enabled: int) -> int:
         """Who goes on."""
 

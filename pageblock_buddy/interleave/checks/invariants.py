@@ -18,6 +18,7 @@ from pageblock_buddy.errors import InputError, ModelBug
 from pageblock_buddy.interleave.findings import Finding
 from pageblock_buddy.interleave.locks import PointSpinlock
 from pageblock_buddy.interleave.program import Alloc, AllocBulk, Decay, Offline, Online, freed
+from pageblock_buddy.interleave.state import Key
 from pageblock_buddy.machine.spinlock import Spinlock
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 WHEN: Final = ("points", "ends", "never")
 #: These change counters, and what is derived from them, in several steps.
 _MOVING_COUNTERS: Final = (Decay, Offline, Online)
+
+#: States that are remembered as good; then all are forgotten.
+_MAX_REMEMBERED: Final = 200_000
 
 Check = tuple[str, Callable[[Kernel], None]]
 
@@ -50,7 +54,17 @@ class PointInvariants:
                 of_pcp = {name: partial(_on_pcp, check, zone, pcp) for name, check in invariants.OF_PCP.items()}
                 self._add(pcp.lock, of_pcp, breaks)
         #: the locks that were held since what they guard was checked
-        self._dirty: dict[PointSpinlock, None] = {}
+        self.dirty: dict[PointSpinlock, None] = {}
+        self._skipped = False
+        self._placed: dict[bytes, int] = {}
+        self._total_check: list[Check] = [("total", self._total)]
+        self._all_free_checks: list[Check] = [
+            ("place", partial(invariants.validate_place, in_flight=True)),
+            *self._total_check,
+        ]
+        #: (lock, state): what was found good once
+        self._good: set[tuple[PointSpinlock | None, Key]] = set()
+        self._good_ends: set[Key] = set()
 
     def _add(self, lock: Spinlock, checks: Mapping[str, Callable[[Kernel], None]], breaks: tuple[str, ...]) -> None:
         assert isinstance(lock, PointSpinlock)
@@ -58,34 +72,57 @@ class PointInvariants:
 
     def reset(self) -> None:
         """Before a run."""
-        self._dirty.clear()
+        self.dirty.clear()
 
     def touched(self, lock: PointSpinlock) -> None:
         """A lock was given back."""
         if lock in self._checks:
-            self._dirty[lock] = None
+            self.dirty[lock] = None
 
     # --- at a point ----------------------------------------------------------------------------
 
     def check(self) -> Finding | None:
         """What is wrong at this point, or None."""
-        dirty = self._dirty
+        dirty = self.dirty
         if not dirty or self._when == "never" or (self._when == "ends" and self._engine.busy()):
             return None
         free = [lock for lock in dirty if lock.holder is None]
         for lock in free:
             del dirty[lock]
-        checks = [check for lock in free for check in self._checks[lock]]
-        if free and all(lock.holder is None for lock in self._checks):
-            checks.append(("place", partial(invariants.validate_place, in_flight=True)))
-            checks.append(("total", self._total))
-        return self._first_failure(checks) if checks else None
+        if not free:
+            return None
+        # A search comes to the same states again and again.
+        state = self._engine.keys.state()
+        for lock in free:
+            if (lock, state) not in self._good:
+                finding = self._first_failure(self._checks[lock])
+                if finding is not None:
+                    return finding
+                if not self._skipped:
+                    self._remember((lock, state))
+        if all(lock.holder is None for lock in self._checks):
+            return self._first_failure(self._total_check) if (None, state) in self._good else self._all_free(state)
+        return None
+
+    def _all_free(self, state: Key) -> Finding | None:
+        """What holds when no lock is held: every page has one place."""
+        finding = self._first_failure(self._all_free_checks)
+        if finding is None:
+            self._remember((None, state))
+        return finding
+
+    def _remember(self, good: tuple[PointSpinlock | None, Key]) -> None:
+        if len(self._good) >= _MAX_REMEMBERED:
+            self._good.clear()
+        self._good.add(good)
 
     def _first_failure(self, checks: list[Check]) -> Finding | None:
         engine = self._engine
+        self._skipped = False
         with observing(engine):
             for name, check in checks:
                 if name == "counters" and any(isinstance(p.op, _MOVING_COUNTERS) for p in engine.under_way()):
+                    self._skipped = True
                     continue
                 try:
                     check(engine.kernel)
@@ -98,7 +135,12 @@ class PointInvariants:
         engine = self._engine
         if engine.total_pages is None:
             return
-        missing = engine.total_pages - sum(invariants.pages_by_place(k).values())
+        placed = self._placed.get(bytes(k.mem_map))
+        if placed is None:
+            if len(self._placed) >= _MAX_REMEMBERED:
+                self._placed.clear()
+            placed = self._placed[bytes(k.mem_map)] = sum(invariants.pages_by_place(k).values())
+        missing = engine.total_pages - placed
         flying = sum(in_flight(engine, process) for process in engine.under_way())
         if not 0 <= missing <= flying:
             raise ModelBug(f"total: {missing} pages are in no place, {flying} may be in flight", invariant="total")
@@ -108,6 +150,9 @@ class PointInvariants:
         engine = self._engine
         if self._when == "never":
             return None
+        state = engine.keys.state()
+        if state in self._good_ends:
+            return None
         with observing(engine):
             try:
                 invariants.validate(engine.kernel, without=engine.variant.breaks)
@@ -116,6 +161,7 @@ class PointInvariants:
             except ModelBug as error:
                 name = str(error.details.get("invariant"))
                 return Finding("leak" if name == "total" else "invariant", error.message, "", name)
+        self._good_ends.add(state)
         return None
 
 

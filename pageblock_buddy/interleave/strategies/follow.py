@@ -16,6 +16,7 @@ class FollowPath:
     """The choices of an earlier run, one after the other; where they end, the same process as long as it goes."""
 
     def __init__(self, path: list[int]) -> None:
+        self.prefix: list[int] = []
         self._path = path
         self._next = 0
 
@@ -36,6 +37,7 @@ class FollowSchedule:
     """
 
     def __init__(self, engine: Engine, schedule: Schedule, then: Strategy | None = None) -> None:
+        self.prefix: list[int] = []
         names = {process.name: process.index for process in engine.processes}
         for process, _ in schedule:
             if process not in names:

@@ -41,7 +41,8 @@ class HappensBefore:
     """The steps of one run so far."""
 
     def __init__(self, engine: Engine) -> None:
-        self._processes = len(engine.processes)
+        processes = len(engine.processes)
+        self._zeros = [0] * processes
         self._atomic = engine.atomic
         self._cpus = cpus_of(engine) if engine.shares_cpus else [[] for _ in engine.processes]
         #: object -> CPU, for steps that take a CPU offline
@@ -51,8 +52,9 @@ class HappensBefore:
         self._kind: list[int] = []
         self._oid: list[int] = []
         self._step_cpus: list[list[int]] = []
-        self._last: list[list[int]] = [[] for _ in range(self._processes)]
-        self._of_object: dict[int, list[int]] = {}
+        self._last: list[list[int]] = [[] for _ in range(processes)]
+        #: by object; the last list is for -1, of steps that touch none: each has its own place, nobody looks there
+        self._of_object: list[list[int]] = [[] for _ in range(len(engine.objects.names) + 1)]
         self._of_cpu: list[list[int]] = [[] for _ in range(engine.machine.nr_cpus)]
 
     def truncate(self, length: int) -> None:
@@ -71,23 +73,32 @@ class HappensBefore:
 
         Of a group one is enough: the first before which the other order is possible at all.
         """
-        clock, races = self._look(process, kind, oid)
-        number = len(self.clocks)
+        clocks, last, history = self.clocks, self._last[process], self._of_object[oid]
+        number = len(clocks)
+        before = clocks[last[-1]] if last else self._zeros
+        clock = before.copy()
+        races: list[list[int]] = []
+        # The same process was there last: all before that happened before this, too.
+        if (
+            history
+            and oid >= 0
+            and (self._process[history[-1]] != process or kind in LOOKS or self._kind[history[-1]] in LOOKS)
+        ):
+            self._look_at_object(process, kind, history, before, clock, races)
+        cpus = self._cpus[process]
+        if cpus or kind == CPU_DEAD:
+            cpus = self._cpus_of_step(process, kind, oid)
+            for cpu in cpus:
+                self._look_at_cpu(process, self._of_cpu[cpu], before, clock, races)
+                self._of_cpu[cpu].append(number)
         clock[process] = number + 1
-        self.clocks.append(clock)
+        clocks.append(clock)
         self._process.append(process)
         self._kind.append(kind)
         self._oid.append(oid)
-        self._last[process].append(number)
-        history = self._of_object.get(oid)
-        if history is None:
-            self._of_object[oid] = [number]
-        else:
-            history.append(number)
-        cpus = self._cpus_of_step(process, kind, oid)
         self._step_cpus.append(cpus)
-        for cpu in cpus:
-            self._of_cpu[cpu].append(number)
+        last.append(number)
+        history.append(number)
         return races
 
     def _cpus_of_step(self, process: int, kind: int, oid: int) -> list[int]:
@@ -99,20 +110,15 @@ class HappensBefore:
 
     def races_of_pending(self, process: int, kind: int, oid: int) -> tuple[list[list[int]], list[int]]:
         """The races of a step that was never taken, since its process was kept from it; and its clock."""
-        clock, races = self._look(process, kind, oid)
-        return races, clock
-
-    def _look(self, process: int, kind: int, oid: int) -> tuple[list[int], list[list[int]]]:
         last = self._last[process]
-        before = self.clocks[last[-1]] if last else [0] * self._processes
-        clock = before[:]
+        before = self.clocks[last[-1]] if last else self._zeros
+        clock = before.copy()
         races: list[list[int]] = []
-        history = self._of_object.get(oid)
-        if history and oid >= 0:
-            self._look_at_object(process, kind, history, before, clock, races)
+        if oid >= 0:
+            self._look_at_object(process, kind, self._of_object[oid], before, clock, races)
         for cpu in self._cpus_of_step(process, kind, oid):
             self._look_at_cpu(process, self._of_cpu[cpu], before, clock, races)
-        return clock, races
+        return races, clock
 
     def _look_at_object(
         self, process: int, kind: int, history: list[int], before: list[int], clock: list[int], races: list[list[int]]

@@ -31,7 +31,8 @@ class Reduced:
 
     def __init__(self, engine: Engine) -> None:
         self._happens_before = HappensBefore(engine)
-        self._chosen: list[int] = []
+        self.prefix: list[int] = []
+        self._chosen = self.prefix
         self._enabled: list[int] = []
         self._backtrack: list[int] = []
         self._done: list[int] = []
@@ -43,11 +44,14 @@ class Reduced:
         self.redundant = 0
 
     def choose(self, engine: Engine, enabled: int) -> int:
-        """Along the path; behind its end, the same process as long as it goes."""
+        """The same process as long as it goes."""
         depth = len(engine.ev_process)
-        if depth < len(self._chosen):
-            return self._chosen[depth]
-        sleep = self._sleep_behind(engine, depth)
+        self._catch_up(engine, depth)
+        sleep = 0
+        if depth:
+            asleep = (self._sleep[-1] | self._done[-1]) & ~(1 << self._chosen[-1])
+            if asleep:
+                sleep = self._still_asleep(asleep, depth - 1)
         awake = enabled & ~sleep
         if not awake:
             self.redundant += 1
@@ -62,22 +66,16 @@ class Reduced:
         self._pending.append([(process.kind, process.oid) for process in engine.processes])
         return chosen
 
-    def _sleep_behind(self, engine: Engine, depth: int) -> int:
-        """Who sleeps in the state at ``depth``: who slept or was done before, and is not woken by the step between."""
-        self._catch_up(engine, depth)
-        if not depth:
-            return 0
-        before = depth - 1
-        asleep = (self._sleep[before] | self._done[before]) & ~(1 << self._chosen[before])
-        if asleep:
-            pending, depends = self._pending[before], self._happens_before.depends
-            left = asleep
-            while left:
-                bit = left & -left
-                left ^= bit
-                process = bit.bit_length() - 1
-                if depends(process, *pending[process], before):
-                    asleep ^= bit
+    def _still_asleep(self, asleep: int, number: int) -> int:
+        """Those who slept, or were done, before step ``number`` and are not woken by it."""
+        pending, depends = self._pending[number], self._happens_before.depends
+        left = asleep
+        while left:
+            bit = left & -left
+            left ^= bit
+            process = bit.bit_length() - 1
+            if depends(process, *pending[process], number):
+                asleep ^= bit
         return asleep
 
     def _catch_up(self, engine: Engine, depth: int) -> None:

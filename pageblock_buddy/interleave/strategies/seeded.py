@@ -21,6 +21,7 @@ class Seeded:
     redundant = 0
 
     def __init__(self, engine: Engine, seed: int, first: int = 0) -> None:
+        self.prefix: list[int] = []
         self.seed = seed
         self.number = first
         self.random = Random()

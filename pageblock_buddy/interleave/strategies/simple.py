@@ -24,7 +24,8 @@ class DepthFirst:
         #: whether some schedule was left out for the bound
         self.cut = False
         self.redundant = 0
-        self._chosen: list[int] = []
+        self.prefix: list[int] = []
+        self._chosen = self.prefix
         self._left: list[int] = []
         #: preemptions up to and with each choice
         self._used: list[int] = []
@@ -32,10 +33,7 @@ class DepthFirst:
         self._current: list[int] = []
 
     def choose(self, engine: Engine, enabled: int) -> int:
-        """Along the path; behind its end, the same process as long as it goes."""
-        depth = len(engine.ev_process)
-        if depth < len(self._chosen):
-            return self._chosen[depth]
+        """The same process as long as it goes."""
         current = engine.current
         used = self._used[-1] if self._used else 0
         if enabled >> current & 1:
@@ -80,6 +78,7 @@ class RoundRobin:
 
     def __init__(self, engine: Engine) -> None:
         self._count = len(engine.processes)
+        self.prefix: list[int] = []
 
     def choose(self, engine: Engine, enabled: int) -> int:
         """The next one in turn that can go."""

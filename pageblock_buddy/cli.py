@@ -23,6 +23,8 @@ from pageblock_buddy.cli_explore import (
     replay_schedule,
 )
 from pageblock_buddy.cli_run import add_run_parser, run
+from pageblock_buddy.cli_shrink import add_shrink_parser, run_shrink
+from pageblock_buddy.cli_timeline import add_timeline_parser, timeline
 from pageblock_buddy.demo import demo
 from pageblock_buddy.errors import InputError, PageblockBuddyError
 from pageblock_buddy.explain import explain
@@ -102,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--format", choices=FORMATS, default=FORMATS[0], help=f"default: {FORMATS[0]}")
     add_run_parser(commands)
     add_explore_parser(commands)
+    add_shrink_parser(commands)
+    add_timeline_parser(commands)
     return parser
 
 
@@ -177,7 +181,16 @@ def _run(arguments: argparse.Namespace) -> int:
     return EXIT_GOOD
 
 
-_COMMANDS = {"demo": _demo, "replay": _replay, "explain": _explain, "show": _show, "run": _run, "explore": explore}
+_COMMANDS = {
+    "demo": _demo,
+    "replay": _replay,
+    "explain": _explain,
+    "show": _show,
+    "run": _run,
+    "explore": explore,
+    "timeline": timeline,
+    "shrink": run_shrink,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

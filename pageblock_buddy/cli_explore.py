@@ -13,6 +13,16 @@ from pageblock_buddy.interleave.carriers import CARRIERS, get_carrier
 from pageblock_buddy.interleave.catalogue import built_in, get_program, program_names
 from pageblock_buddy.interleave.checks.invariants import WHEN
 from pageblock_buddy.interleave.engine import Strategy
+from pageblock_buddy.interleave.journal import Journal
+from pageblock_buddy.interleave.parallel import (
+    DASK_UNITS,
+    MAX_WORKERS,
+    PARALLEL,
+    Options,
+    ParallelSearch,
+    dask_cluster,
+    processes,
+)
 from pageblock_buddy.interleave.record import Recorded, full_engine, record, record_path
 from pageblock_buddy.interleave.schedule import (
     ScheduleFile,
@@ -34,6 +44,7 @@ from pageblock_buddy.interleave.search import (
 )
 from pageblock_buddy.interleave.strategies.follow import FollowSchedule
 from pageblock_buddy.interleave.trace import two_column_lines
+from pageblock_buddy.progress import Bar, search_bar
 from pageblock_buddy.variants import get_variant
 
 EXIT_GOOD: Final = 0
@@ -80,6 +91,9 @@ def add_explore_parser(commands: Any) -> None:
     parser.add_argument("--outcomes", type=int, metavar="N", help="stop when so many outcomes are kept in memory")
     parser.add_argument("--invariants", choices=WHEN, default=WHEN[0], help="when they are checked (default points)")
     parser.add_argument("--guards", action="store_true", help="check in every schedule that fields are guarded")
+    parser.add_argument("--workers", type=int, metavar="N", help="search on N processes, each on a CPU of its own")
+    parser.add_argument("--dask", metavar="ADDRESS", help="search on a Dask cluster, by its scheduler's address")
+    parser.add_argument("--journal", metavar="FILE", help="keep what is done there, and go on from it when run again")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the faulty schedule there (JSON Lines)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
@@ -97,23 +111,30 @@ def explore(arguments: argparse.Namespace) -> int:
     variant = get_variant(arguments.variant).name
     for name in ("schedules", "time", "outcomes"):
         value = getattr(arguments, name)
-        if value is not None and value <= 0:
+        if value is not None and not value > 0:  # NaN is not either
             raise InputError(f"--{name} {value}: not a positive number")
-    budget = Budget(arguments.schedules, arguments.time, arguments.outcomes)
-    with Search(
+    if arguments.workers is not None and not 1 <= arguments.workers <= MAX_WORKERS:
+        raise InputError(f"--workers {arguments.workers}: not 1..{MAX_WORKERS}")
+    options = Options(
         program,
         variant,
         strategy=arguments.strategy,
         carrier=arguments.carrier,
         seed=arguments.seed,
-        budget=budget,
+        budget=Budget(arguments.schedules, arguments.time, arguments.outcomes),
         invariants=arguments.invariants,
         guards=arguments.guards,
-    ) as search:
-        result = search.run()
-        recorded = None
-        if result.path is not None:
-            recorded = record_path(program, variant, search.carrier, result.path, search.shared)
+    )
+    with search_bar() as bar:
+        in_units = arguments.workers or arguments.dask or arguments.journal
+        result, shared = _explore_units(options, arguments, bar) if in_units else _explore_here(options, bar)
+    recorded = None
+    if result.path is not None:
+        carrier = get_carrier(arguments.carrier)
+        try:
+            recorded = record_path(program, variant, carrier, result.path, shared)
+        finally:
+            carrier.close()
     if recorded is not None and arguments.output is not None:
         schedule_file(recorded).write(arguments.output)
     if arguments.json:
@@ -125,6 +146,46 @@ def explore(arguments: argparse.Namespace) -> int:
         if recorded is not None and arguments.output is not None:
             print(f"written: {arguments.output}")
     return {EXHAUSTED: EXIT_GOOD, FAULT: EXIT_FAULT}.get(result.verdict, EXIT_INCOMPLETE)
+
+
+def _explore_here(options: Options, bar: Bar | None) -> tuple[Result, frozenset[int]]:
+    """Search in this process."""
+    with Search(
+        options.program,
+        options.variant,
+        strategy=options.strategy,
+        carrier=options.carrier,
+        seed=options.seed,
+        budget=options.budget,
+        invariants=options.invariants,
+        guards=options.guards,
+        progress=None if bar is None else lambda search: bar(search.result.schedules, len(search.result.outcomes), 0),
+    ) as search:
+        return search.run(), search.shared
+
+
+def _explore_units(options: Options, arguments: argparse.Namespace, bar: Bar | None) -> tuple[Result, frozenset[int]]:
+    """Search by units, elsewhere; with a journal if one is wanted."""
+    # A fault of the options is said before anything is started or written.
+    if options.strategy not in PARALLEL:
+        raise InputError(f"{options.strategy} cannot be cut into units; these can: {', '.join(PARALLEL)}")
+    journal = None if arguments.journal is None else Journal(arguments.journal, options.to_dict())
+    workers = arguments.workers or 1
+    try:
+        with dask_cluster(arguments.dask) if arguments.dask else processes(workers) as executor:
+            search = ParallelSearch(
+                options,
+                executor,
+                parallel=workers if not arguments.dask else DASK_UNITS,
+                journal=journal,
+                progress=None
+                if bar is None
+                else lambda total, units: bar(total.result.schedules, len(total.digests), units),
+            )
+            return search.run(), search.known.shared
+    finally:
+        if journal is not None:
+            journal.close()
 
 
 def schedule_file(recorded: Recorded) -> ScheduleFile:

@@ -135,6 +135,14 @@ class ReplayDivergence(PageblockBuddyError):
     hint = "the code, the program or the variant has changed since: search again"
 
 
+class ExplorationIncomplete(PageblockBuddyError):
+    """A search hit a budget where its result needs all of it."""
+
+    code = "incomplete"
+    fault = "caller"
+    hint = "raise the budget, or make the program smaller"
+
+
 class UnknownVariant(InputError):
     """No variant of this name, or none for the kernel of a recording."""
 

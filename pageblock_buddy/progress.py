@@ -34,3 +34,33 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int, int], None] |
             bar.update(done - bar.n)
 
         yield advance
+
+
+#: Takes schedules, outcomes and, where they are known, units in all.
+Bar = Callable[[int, int, int], None]
+
+
+@contextmanager
+def search_bar() -> Iterator[Bar | None]:
+    """Yields a callback for (schedules, outcomes, units), or None where no bar is wanted."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        try:
+            yield lambda schedules, outcomes, _: print(
+                f"\r{schedules} schedules, {outcomes} outcomes", end="", file=sys.stderr
+            )
+        finally:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        return
+    with tqdm(unit=" schedules", leave=False, mininterval=0.5) as bar:
+
+        def advance(schedules: int, outcomes: int, units: int) -> None:
+            bar.set_postfix_str(f"{outcomes} outcomes" + (f", {units} units" if units else ""), refresh=False)
+            # A search that begins again counts from 0.
+            bar.update(schedules - bar.n if schedules >= bar.n else 0)
+
+        yield advance

@@ -25,6 +25,7 @@ CODES = {
     "ModelBug": ("model-bug", "model"),
     "InputError": ("bad-input", "input"),
     "ReplayDivergence": ("replay-divergence", "input"),
+    "ExplorationIncomplete": ("incomplete", "caller"),
     "UnknownVariant": ("unknown-variant", "input"),
     "MissingExtra": ("missing-extra", "input"),
 }

@@ -35,8 +35,15 @@ def get_program(name_or_path: str) -> Program:
     """A built-in program by its name, or one from a file.  Errors: InputError."""
     if name_or_path in program_names():
         return built_in(name_or_path)
-    if not Path(name_or_path).exists():
+    if not _exists(name_or_path):
         raise InputError(
             f"{name_or_path}: no such file, nor a built-in program; these are: {', '.join(program_names())}"
         )
     return load_program(name_or_path)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long, or no path at all
+        return False

@@ -48,7 +48,7 @@ from pageblock_buddy.interleave.program import (
 from pageblock_buddy.interleave.state import StateKeys
 from pageblock_buddy.machine.cpu import Context
 from pageblock_buddy.machine.guards import PCP_LOCK
-from pageblock_buddy.mm.page import PG_BUDDY, PG_PCP
+from pageblock_buddy.mm.page import PG_NONE
 from pageblock_buddy.system import System
 from pageblock_buddy.variants import get_variant
 
@@ -64,6 +64,28 @@ RECORDED: Final = 2
 
 class Unwound(BaseException):
     """Raised in the point of a process whose run is over, to take its stack down."""
+
+
+class Stability:
+    """Owners that frees read without a lock, against the owner right before the page is on a list.
+
+    That is the second read, under the lock (a step like any other, so a search covers it before and after every
+    change), and in llist the push.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.compared = 0
+        self.changed = 0
+
+    def compare(self, block: int, tag: int) -> None:
+        """The running process is about to use the owner of a pageblock, which is ``tag`` now."""
+        engine = self._engine
+        running = engine.running
+        before = running.owner_read
+        if before is not None and before[0] == block and not (running.pushed or engine.is_listed(running)):
+            self.compared += 1
+            self.changed += before[1] != tag
 
 
 class Strategy(Protocol):
@@ -109,6 +131,9 @@ class Engine:
         self.keep_keys = keep_keys
         #: whether each step keeps its operation, CPU and value, for people
         self.recording = recording
+        #: with ``recording``: called with each step, before it is taken, and when a run is over but not yet unwound
+        self.each_step: Callable[[], None] | None = None
+        self.at_end: Callable[[], None] | None = None
         self.watch = frozenset(watch) | ({OWNERS} if self.variant.calls.pcp_buddy is not None else frozenset())
         #: fields whose loads turned out to matter: for the next engine's ``watch``
         self.missing: set[str] = set()
@@ -149,6 +174,8 @@ class Engine:
         self.current = 0
         self.history = History()
         self.invariants = PointInvariants(self, invariants)
+        #: counts owners that changed between the read without a lock and the lock; None: nobody wants to know
+        self.stability: Stability | None = None
         self._bodies = [self._body(process) for process in self.processes[: self.nr_carried]]
         self.image = Image(k)
         self.keys = StateKeys(self)
@@ -274,6 +301,8 @@ class Engine:
                 self.carrier.switch(ENGINE, chosen)
         if self.finding is None and not self.given_up:
             self.finding = self._at_the_end()
+        if self.at_end is not None:
+            self.at_end()
         self._unwind()
         return self.finding
 
@@ -382,6 +411,8 @@ class Engine:
         if self.recording:
             process = self.processes[index]
             self.ev_detail.append([process.op, process.op_number, process.cpu, None])
+            if self.each_step is not None:
+                self.each_step()
 
     def note(self, value: Any, kind: int = STORE) -> None:
         """The value of the load or store that was just taken; of one without a step, nothing."""
@@ -593,13 +624,12 @@ class Engine:
         """A lock was given back: what it guards can be checked."""
         if self.fresh:
             self.invariants.touched(lock)
-        if lock.name == PCP_LOCK and running.owner_read is not None and self._is_listed(running):
+        if lock.name == PCP_LOCK and running.owner_read is not None and self.is_listed(running):
             self.owner_used()
 
-    def _is_listed(self, running: Running) -> bool:
-        """Whether a page that the running process frees is on a per-CPU list now."""
-        states = [self.kernel.mem_map[pfn] for pfn in self._pfns_freed(running)]
-        return any(state & PG_PCP and not state & PG_BUDDY for state in states)
+    def is_listed(self, running: Running) -> bool:
+        """Whether a page that the running process frees, of the block whose owner it read last, is on a list now."""
+        return any(self.kernel.mem_map[pfn] != PG_NONE for pfn in self._pfns_freed(running))
 
     def _pfns_freed(self, running: Running) -> list[int]:
         """Of the pages that the running process frees, those of the block whose owner it read last."""

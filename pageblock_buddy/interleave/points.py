@@ -76,6 +76,11 @@ class PointLlist(LlistHead):
         self.engine.store(self.oid)
         if self.remote:
             self.engine.owner_used()
+            stability, owner = self.engine.stability, self.engine.running.owner_read
+            if stability is not None and owner is not None:
+                stability.compared += 1
+                stability.changed += self.engine.owner_of(owner[0]) != owner[1]
+            self.engine.running.pushed = True
         super().llist_add(pfn, order)
 
     def llist_del_all(self) -> list[tuple[int, int]]:
@@ -216,7 +221,10 @@ class OwnerColumn(StoreColumn):
         engine = self.engine
         engine.load(self.base + index, self.locks[index])
         tag = array.__getitem__(self, index)
+        if engine.stability is not None:
+            engine.stability.compare(index, tag)
         engine.running.owner_read = index, tag
+        engine.running.pushed = False
         engine.running.stale = None
         return engine.saw(tag)
 

@@ -44,6 +44,7 @@ class Running:
         "owner_read",
         "pinned",
         "preempt_off",
+        "pushed",
         "reads",
         "stale",
         "started",
@@ -79,6 +80,8 @@ class Running:
         self.owner_read: tuple[int, int] | None = None
         #: the pageblock whose owner was read, changed, and was used all the same
         self.stale: int | None = None
+        #: whether the page of that block was pushed on a lock-less list since
+        self.pushed = False
         #: pages that the operation took off a lock-less list
         self.in_hand = 0
         #: what the operation has read so far, for the key of a state

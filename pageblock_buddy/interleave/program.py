@@ -9,20 +9,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from pageblock_buddy import gfp as g
-from pageblock_buddy.config import Config
+from pageblock_buddy.config import Config, ZoneConfig
 from pageblock_buddy.errors import ConfigError, InputError
 from pageblock_buddy.machine.cpu import Context
+from pageblock_buddy.machine.guards import PCP_LOCK, ZONE_LOCK
 
 FORMAT: Final = "pageblock-buddy-program"
 VERSION: Final = 1
 #: Steps, states and schedules grow with each operation: a program that is longer is a workload.
 MAX_OPS: Final = 1000
 MAX_PROCESSES: Final = 64
+#: A machine that is put back thousands of times a second is small, and its columns are plain bytes.
+MAX_PAGES: Final = 1 << 16
+MAX_CPUS: Final = 64
+MAX_NAME: Final = 64
+MAX_SUMMARY: Final = 1000
+#: Holds inside each other.
+MAX_DEPTH: Final = 8
+#: A file with more than this is no program.
+MAX_BYTES: Final = 16 << 20
+#: The machine's own locks: a lock of the program is another one.
+MACHINE_LOCKS: Final = (ZONE_LOCK, PCP_LOCK, "cpu_hotplug_lock", "pcpu_drain_mutex")
 
 # --- operations --------------------------------------------------------------------------------
 
@@ -208,7 +220,7 @@ class Program:
         found: dict[str, Any] = {"format": FORMAT, "version": VERSION, "name": self.name}
         if self.summary:
             found["summary"] = self.summary
-        found["config"] = self.config.to_dict()
+        found["config"] = json.loads(json.dumps(self.config.to_dict()))  # lists for its tuples
         if self.setup:
             found["setup"] = [{"on": entry.on, **op_to_dict(entry.op)} for entry in self.setup]
         cpus: list[dict[str, Any]] = [{} for _ in range(self.config.nr_cpus)]
@@ -250,6 +262,10 @@ def _refuse(message: str) -> NoReturn:
 def _check(program: Program) -> None:
     """Raise InputError for a program that cannot be run."""
     nr_cpus = program.config.nr_cpus
+    if nr_cpus > MAX_CPUS:
+        _refuse(f"{nr_cpus} CPUs, a program's machine has up to {MAX_CPUS}")
+    if program.config.end_pfn > MAX_PAGES:
+        _refuse(f"memory up to pfn {program.config.end_pfn}, a program's machine has up to {MAX_PAGES} pages")
     if len(program.tasks) != nr_cpus:
         _refuse(f"{len(program.tasks)} CPUs have a task, the machine has {nr_cpus}")
     processes = program.processes()
@@ -257,7 +273,7 @@ def _check(program: Program) -> None:
         _refuse("no CPU does anything")
     if len(processes) + len(program.migrations) > MAX_PROCESSES:
         _refuse(f"more than {MAX_PROCESSES} tasks, handlers and migrations")
-    if sum(1 for _ in program.all_ops()) > MAX_OPS:
+    if len(program.setup) + sum(_size(process.ops) for process in processes) > MAX_OPS:
         _refuse(f"more than {MAX_OPS} operations: cut it into several")
     cpus = [entry.on for entry in program.setup] + [cpu for cpu, _ in program.hardirqs + program.softirqs]
     cpus += [cpu for migration in program.migrations for cpu in migration]
@@ -274,6 +290,8 @@ def _check(program: Program) -> None:
     for migration in program.migrations:
         if migration.task == migration.to or not program.tasks[migration.task]:
             _refuse(f"the task of CPU {migration.task} cannot migrate to CPU {migration.to}")
+    if len(set(program.migrations)) < len(program.migrations):
+        _refuse("a migration is given twice")
     for process in processes:
         _check_context(process, process.ops, holding=())
     _check_names(program, processes)
@@ -287,6 +305,8 @@ def _check_context(process: Process, ops: tuple[Op, ...], holding: tuple[str, ..
         if sleeps and holding:
             _refuse(f"{process.name}: {type(op).__name__.lower()} may sleep, and {holding[-1]} is held")
         if isinstance(op, Hold):
+            if op.lock in MACHINE_LOCKS:
+                _refuse(f"{process.name}: {op.lock} is the machine's, not the program's")
             if op.lock in holding:
                 _refuse(f"{process.name}: {op.lock} is held already")
             _check_context(process, op.ops, (*holding, op.lock))
@@ -333,9 +353,15 @@ _KEYS: Final = {
     "unisolate": ("pfn",),
     "hold": ("lock", "ops", "irqs"),
 }
-_GFP_NAMES: Final = {
-    name: value for name, value in sorted(vars(g).items()) if name.startswith("GFP_") and isinstance(value, int)
+#: Masks and shifts that are no gfp words, though they are named like some.
+_NO_GFP_WORDS: Final = ("GFP_BITS_SHIFT", "GFP_MOVABLE_MASK", "GFP_MOVABLE_SHIFT", "GFP_ZONEMASK")
+GFP_NAMES: Final = {
+    name: value
+    for name, value in sorted(vars(g).items())
+    if name.startswith("GFP_") and isinstance(value, int) and name not in _NO_GFP_WORDS
 }
+#: Numbers from here on are nowhere meant, and turning one into text may take for ever.
+_HUGE: Final = 1 << 62
 _GFP_WORDS: Final = {
     getattr(g, name): name for name in ("GFP_KERNEL", "GFP_ATOMIC", "GFP_HIGHUSER_MOVABLE") if hasattr(g, name)
 }
@@ -405,38 +431,53 @@ def op_text(op: Op) -> str:
     raise AssertionError(op)
 
 
+def shown(value: object) -> str:
+    """A value in a message: one short line, whatever it is."""
+    match value:
+        case str():
+            return repr(value if len(value) <= MAX_NAME else f"{value[:MAX_NAME]}...")
+        case int() if abs(value) >= _HUGE:
+            return "a huge number"
+        case None | bool() | int() | float():
+            return repr(value)
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+    return f"a {type(value).__name__}"
+
+
 def _int(data: Mapping[str, Any], key: str, default: int | None, what: str) -> int:
     value = data.get(key, default)
-    if type(value) is not int:
-        _refuse(f"{what}: {key} is not a whole number")
+    if type(value) is not int or abs(value) >= _HUGE:
+        _refuse(f"{what}: {key} is not a whole number that can be")
     return value
 
 
 def _name(value: object, what: str) -> str:
-    if type(value) is not str or not value or len(value) > 64 or not value.isprintable():
-        _refuse(f"{what}: a name is 1 to 64 printable characters")
+    if type(value) is not str or not value or len(value) > MAX_NAME or not value.isprintable():
+        _refuse(f"{what}: a name is 1 to {MAX_NAME} printable characters")
     return value
 
 
 def _names(data: Mapping[str, Any], what: str) -> tuple[str, ...]:
     pages = data.get("pages")
-    if type(pages) is not list or not pages:
-        _refuse(f"{what}: pages is not a list of names")
+    if type(pages) is not list or not 0 < len(pages) <= MAX_OPS:
+        _refuse(f"{what}: pages is not a list of 1 to {MAX_OPS} names")
     return tuple(_name(name, what) for name in pages)
 
 
 def _gfp(data: Mapping[str, Any], what: str) -> int:
-    value = data.get("gfp", g.GFP_KERNEL)
-    if type(value) is str:
-        value = _GFP_NAMES.get(value, -1)
+    given = data.get("gfp", g.GFP_KERNEL)
+    value = GFP_NAMES.get(given, -1) if type(given) is str else given
     if (
         type(value) is not int
         or not 0 <= value < 1 << g.GFP_BITS_SHIFT
         or g.GFP_ZONE_TABLE[value & g.GFP_ZONEMASK] is None
     ):
-        _refuse(f"{what}: gfp {data.get('gfp')!r} is no gfp word")
+        _refuse(f"{what}: gfp {shown(given)} is no gfp word")
     if value & g.GFP_MOVABLE_MASK == g.GFP_MOVABLE_MASK:
-        _refuse(f"{what}: gfp {data.get('gfp')!r} is both movable and reclaimable")
+        _refuse(f"{what}: gfp {shown(given)} is both movable and reclaimable")
     return value
 
 
@@ -453,12 +494,12 @@ def _read_op(data: object, what: str, extra: tuple[str, ...] = (), depth: int = 
         _refuse(f"{what} is not an object")
     kind = data.get("op")
     if type(kind) is not str or kind not in _KEYS:
-        _refuse(f"{what}: op {kind!r} is none of {', '.join(_KEYS)}")
+        _refuse(f"{what}: op {shown(kind)} is none of {', '.join(_KEYS)}")
     what = f"{what} ({kind})"
     for key in data:
         if key not in ("op", *_KEYS[kind], *extra):
-            _refuse(f"{what}: {key!r} means nothing here")
-    if depth > 8:
+            _refuse(f"{what}: {shown(key)} means nothing here")
+    if depth > MAX_DEPTH:
         _refuse(f"{what}: too many holds inside each other")
     yield from _READERS[kind](data, what, depth)
 
@@ -473,7 +514,7 @@ def _read_alloc(data: Mapping[str, Any], what: str, _: int) -> Iterator[Op]:
     if not 1 <= times <= MAX_OPS:
         _refuse(f"{what}: times is not 1..{MAX_OPS}")
     for number in range(times):
-        yield Alloc(f"{page}{number}", order, gfp, nolock)
+        yield Alloc(_name(f"{page}{number}", what), order, gfp, nolock)
 
 
 def _read_drain(data: Mapping[str, Any], what: str, _: int) -> Iterator[Op]:
@@ -481,10 +522,11 @@ def _read_drain(data: Mapping[str, Any], what: str, _: int) -> Iterator[Op]:
 
 
 def _read_hold(data: Mapping[str, Any], what: str, depth: int) -> Iterator[Op]:
-    if data.get("irqs", "on") not in ("on", "off"):
+    irqs = data.get("irqs", "on")
+    if type(irqs) is not str or irqs not in ("on", "off"):
         _refuse(f"{what}: irqs is not 'on' or 'off'")
-    ops = _read_ops(data.get("ops", []), what, depth + 1)
-    yield Hold(_name(data.get("lock"), what), ops, data.get("irqs") == "off")
+    ops = _read_ops(data.get("ops", []), f"{what}.ops", depth + 1)
+    yield Hold(_name(data.get("lock"), what), ops, irqs == "off")
 
 
 _READERS: Final[dict[str, Callable[[Mapping[str, Any], str, int], Iterator[Op]]]] = {
@@ -505,59 +547,125 @@ _READERS: Final[dict[str, Callable[[Mapping[str, Any], str, int], Iterator[Op]]]
 def _read_ops(data: object, what: str, depth: int = 0) -> tuple[Op, ...]:
     if type(data) is not list:
         _refuse(f"{what} is not a list of operations")
-    return tuple(op for number, entry in enumerate(data) for op in _read_op(entry, f"{what}[{number}]", depth=depth))
+    found: list[Op] = []
+    size = 0
+    for number, entry in enumerate(data):
+        ops = tuple(_read_op(entry, f"{what}[{number}]", depth=depth))
+        found += ops
+        size += _size(ops)
+        if size > MAX_OPS:
+            _refuse(f"{what}: more than {MAX_OPS} operations: cut it into several")
+    return tuple(found)
+
+
+def _size(ops: tuple[Op, ...]) -> int:
+    return sum(1 for _ in walk(ops))
+
+
+_ZONE_KEYS: Final = {field.name: str(field.type) for field in fields(ZoneConfig)}
+_CONFIG_KEYS: Final = {field.name: str(field.type) for field in fields(Config) if field.name != "zones"}
+#: What Config.small() takes; it makes the one zone itself.
+_MACHINE_KEYS: Final = {
+    name: kind
+    for name, kind in (_ZONE_KEYS | _CONFIG_KEYS | {"pages": "int"}).items()
+    if name not in ("start_pfn", "spanned_pages")
+}
 
 
 def _read_config(data: Mapping[str, Any]) -> Config:
     """``config``: a whole Config; or ``machine``: what Config.small() takes."""
+    if "config" in data and "machine" in data:
+        _refuse("config and machine: one of them")
+    what = "config" if "config" in data else "machine"
+    given = data.get(what, {})
     try:
-        if "config" in data:
-            return Config.from_dict(data["config"])
-        machine = data.get("machine", {})
-        if type(machine) is not dict:
-            _refuse("machine is not an object")
-        small: dict[str, Any] = {key: tuple(v) if type(v) is list else v for key, v in machine.items()}
-        return Config.small(**small)
+        if what == "machine":
+            return Config.small(**_parameters(given, _MACHINE_KEYS, what))
+        zones = given.get("zones") if type(given) is dict else None
+        if type(zones) is not list or not zones:
+            _refuse("config is not an object with zones, a list of objects")
+        own = _parameters({key: value for key, value in given.items() if key != "zones"}, _CONFIG_KEYS, what)
+        read = [_parameters(zone, _ZONE_KEYS, f"config.zones[{number}]") for number, zone in enumerate(zones)]
+        return Config(zones=tuple(ZoneConfig(**zone) for zone in read), **own)
     except ConfigError as error:
-        raise InputError(f"program: {error.message}") from None
-    except TypeError as error:
-        raise InputError(f"program: machine: {error}") from None
+        raise InputError(f"program: {what}: {error.message}") from None
+    except (TypeError, ValueError) as error:
+        # A list where a number is meant, a list of the wrong length: the text is Python's, and one line.
+        raise InputError(f"program: {what}: {error}") from None
+
+
+def _parameters(data: object, known: Mapping[str, str], what: str) -> dict[str, Any]:
+    """Parameters by name, each of the type that its field has."""
+    if type(data) is not dict:
+        _refuse(f"{what} is not an object")
+    for key in data:
+        if key not in known:
+            _refuse(f"{what}: {shown(key)} means nothing here")
+    return {key: _parameter(value, known[key], f"{what}.{key}") for key, value in data.items()}
+
+
+def _parameter(value: object, kind: str, what: str) -> Any:
+    if value is None and "None" in kind:
+        return None
+    if kind == "bool":
+        if type(value) is not bool:
+            _refuse(f"{what} is not true or false")
+        return value
+    depth = 0 if not kind.startswith("tuple") else 2 if "PfnRange" in kind or "tuple[tuple" in kind else 1
+    return _numbers(value, depth, what)
+
+
+def _numbers(value: object, depth: int, what: str) -> Any:
+    if depth:
+        if type(value) is not list or len(value) > MAX_PAGES:
+            _refuse(f"{what} is not a list of {'lists of ' if depth > 1 else ''}whole numbers")
+        return tuple(_numbers(item, depth - 1, what) for item in value)
+    if type(value) is not int or abs(value) >= _HUGE:
+        _refuse(f"{what} is not a whole number that can be")
+    return value
 
 
 def _read_program(data: object) -> Program:
-    if type(data) is not dict or data.get("format") != FORMAT:
+    if type(data) is not dict or type(data.get("format")) is not str or data["format"] != FORMAT:
         _refuse(f"not a program: format is not {FORMAT!r}")
-    if data.get("version") != VERSION:
-        _refuse(f"version {data.get('version')!r} is not {VERSION}, the one that this release reads")
+    version = data.get("version")
+    if type(version) is not int or version != VERSION:
+        _refuse(f"version {shown(version)} is not {VERSION}, the one that this release reads")
     for key in data:
         if key not in ("format", "version", "name", "summary", "config", "machine", "setup", "cpus"):
-            _refuse(f"{key!r} means nothing here")
+            _refuse(f"{shown(key)} means nothing here")
     config = _read_config(data)
     cpus = data.get("cpus")
     if type(cpus) is not list or len(cpus) > config.nr_cpus or not all(type(cpu) is dict for cpu in cpus):
         _refuse(f"cpus is not a list of up to {config.nr_cpus} objects, one for each CPU of the machine")
     tasks: list[tuple[Op, ...]] = [()] * config.nr_cpus
     handlers: dict[str, list[tuple[int, tuple[Op, ...]]]] = {"softirq": [], "hardirq": []}
-    migrations = []
+    migrations: list[Migration] = []
+    size = 0
     for cpu, entry in enumerate(cpus):
         for key, value in entry.items():
             if key == "task":
                 tasks[cpu] = _read_ops(value, f"cpus[{cpu}].task")
                 continue
             if key not in ("softirq", "hardirq", "migrate") or type(value) is not list:
-                _refuse(f"cpus[{cpu}]: {key!r} is not task, softirq, hardirq or migrate, or not a list")
+                _refuse(f"cpus[{cpu}]: {shown(key)} is not task, softirq, hardirq or migrate, or not a list")
+            if len(value) > MAX_PROCESSES:
+                _refuse(f"cpus[{cpu}]: more than {MAX_PROCESSES} tasks, handlers and migrations")
             for number, item in enumerate(value):
                 if key != "migrate":
                     handlers[key].append((cpu, _read_ops(item, f"cpus[{cpu}].{key}[{number}]")))
-                elif type(item) is int:
+                    size += _size(handlers[key][-1][1])
+                    if size > MAX_OPS:
+                        _refuse(f"more than {MAX_OPS} operations: cut it into several")
+                elif type(item) is int and abs(item) < _HUGE:
                     migrations.append(Migration(cpu, item))
                 else:
                     _refuse(f"cpus[{cpu}].migrate is not a list of CPUs")
     if any(not ops for entries in handlers.values() for _, ops in entries):
         _refuse("a handler without operations")
     summary = data.get("summary", "")
-    if type(summary) is not str:
-        _refuse("summary is not text")
+    if type(summary) is not str or len(summary) > MAX_SUMMARY or not summary.isprintable():
+        _refuse(f"summary is not a line of up to {MAX_SUMMARY} printable characters")
     return Program(
         name=_name(data.get("name"), "name"),
         config=config,
@@ -573,9 +681,11 @@ def _read_program(data: object) -> Program:
 def _read_setup(data: object) -> tuple[SetUp, ...]:
     if type(data) is not list:
         _refuse("setup is not a list of operations")
-    found = []
+    found: list[SetUp] = []
     for number, entry in enumerate(data):
         what = f"setup[{number}]"
+        if len(found) > MAX_OPS:
+            _refuse(f"setup: more than {MAX_OPS} operations: cut it into several")
         for op in _read_op(entry, what, extra=("on",)):
             if isinstance(op, Hold):
                 _refuse(f"{what}: a hold in the set-up does nothing")
@@ -586,10 +696,14 @@ def _read_setup(data: object) -> tuple[SetUp, ...]:
 def load_program(path: str | Path) -> Program:
     """Read a program from a file.  Errors: InputError."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or 'not text'}") from None
+    if len(text) > MAX_BYTES:
+        raise InputError(f"{path}: longer than {MAX_BYTES >> 20} MiB")
     try:
-        return Program.from_dict(json.loads(text))
-    except (json.JSONDecodeError, RecursionError):
+        data = json.loads(text)
+    except (ValueError, RecursionError):  # ValueError: also a number of too many digits
         raise InputError(f"{path}: not JSON") from None
+    return Program.from_dict(data)

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from pageblock_buddy.errors import InputError
-from pageblock_buddy.interleave.program import Program
+from pageblock_buddy.interleave.program import Program, shown
 from pageblock_buddy.variants import get_variant
 
 FORMAT: Final = "pageblock-buddy-schedule"
 VERSION: Final = 1
-_PART: Final = re.compile(r"(\d+(?:[hs]\d*|>\d+)?)\*(\d*)")
+#: A process is named by CPU numbers, a count of points has no more digits than are allowed.
+_PART: Final = re.compile(r"([0-9]{1,4}(?:[hs][0-9]{0,4}|>[0-9]{1,4})?)\*([0-9]{0,9})")
+MAX_VARIANT: Final = 200
 _MAX_STEPS: Final = 1 << 24
 #: A schedule of a program that a person can read is a few kB.
 _MAX_BYTES: Final = 64 << 20
@@ -105,7 +107,8 @@ class ScheduleFile:
             "finding": self.finding,
             "program": self.program.to_dict(),
         }
-        yield json.dumps(header, sort_keys=True, separators=(",", ":"))
+        # Not sorted: what the file is stands at its beginning, for is_schedule_file().
+        yield json.dumps(header, separators=(",", ":"))
         for step in self.steps:
             yield json.dumps([step.process, step.kind, step.object, step.operation], separators=(",", ":"))
 
@@ -119,12 +122,12 @@ class ScheduleFile:
 
 def is_schedule_file(path: str | Path) -> bool:
     """Whether a file begins like one."""
-    if not Path(path).is_file():
-        return False
     try:
+        if not Path(path).is_file():
+            return False
         with open(path, "rb") as file:
             return FORMAT.encode() in file.read(4096)
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
@@ -133,25 +136,30 @@ def read_schedule(path: str | Path) -> ScheduleFile:
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(_MAX_BYTES + 1)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or 'not text'}") from None
     if len(text) > _MAX_BYTES:
         raise InputError(f"{path}: longer than {_MAX_BYTES >> 20} MiB")
-    lines = text.splitlines()
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
     try:
         header = json.loads(lines[0]) if lines else None
         steps = tuple(_read_step(json.loads(line), number + 2) for number, line in enumerate(lines[1:]))
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # ValueError: also a number of too many digits
         raise InputError(f"{path}: not JSON Lines") from None
-    if type(header) is not dict or header.get("format") != FORMAT:
+    if type(header) is not dict or type(header.get("format")) is not str or header["format"] != FORMAT:
         raise InputError(f"{path}: not a schedule: format is not {FORMAT!r}")
-    if header.get("version") != VERSION:
-        raise InputError(f"{path}: version {header.get('version')!r} is not {VERSION}, the one that this release reads")
+    version = header.get("version")
+    if type(version) is not int or version != VERSION:
+        raise InputError(f"{path}: version {shown(version)} is not {VERSION}, the one that this release reads")
     if type(header.get("schedule")) is not str or type(header.get("variant")) is not str:
         raise InputError(f"{path}: schedule or variant is not text")
     finding = header.get("finding")
     if finding is not None and type(finding) is not dict:
         raise InputError(f"{path}: finding is not an object")
+    if len(header["variant"]) > MAX_VARIANT or not header["variant"].isprintable():
+        raise InputError(f"{path}: variant is not a name")
     get_variant(header["variant"])
     return ScheduleFile(
         program=Program.from_dict(header.get("program")),

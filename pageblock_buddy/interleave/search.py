@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from pageblock_buddy.errors import InputError
 from pageblock_buddy.interleave.carriers import get_carrier
@@ -22,6 +22,7 @@ from pageblock_buddy.interleave.state import Key
 from pageblock_buddy.interleave.strategies.reduced import Reduced
 from pageblock_buddy.interleave.strategies.seeded import Pct, Pos, RandomWalk
 from pageblock_buddy.interleave.strategies.simple import DepthFirst, RoundRobin
+from pageblock_buddy.interleave.strategies.unit import WHOLE, Unit
 
 EXHAUSTED: Final = "exhausted"
 INCOMPLETE: Final = "incomplete"
@@ -29,6 +30,8 @@ FAULT: Final = "fault"
 #: Said in every result.
 ASSUMPTION: Final = "sequential consistency is assumed"
 MAX_BOUND: Final = 64
+#: Random schedules of the guard check before a search.
+_LOOKS_AROUND: Final = 6
 
 
 class Searching(Protocol):
@@ -111,13 +114,13 @@ STRATEGIES: Final = ("reduced", "bounded", "dfs", "random", "pct", "pos", "round
 EXHAUSTIVE: Final = ("reduced", "bounded", "dfs")
 
 
-def make_strategy(name: str, engine: Engine, *, seed: int, bound: int, first: int = 0) -> Searching:
+def make_strategy(name: str, engine: Engine, *, seed: int, bound: int, first: int = 0, unit: Unit = WHOLE) -> Searching:
     """A fresh strategy.  Errors: InputError for an unknown name."""
     match name:
         case "reduced":
-            return Reduced(engine)
+            return Reduced(engine, unit)
         case "dfs":
-            return DepthFirst(engine)
+            return DepthFirst(engine, unit=unit)
         case "bounded":
             return DepthFirst(engine, bound)
         case "random":
@@ -129,6 +132,13 @@ def make_strategy(name: str, engine: Engine, *, seed: int, bound: int, first: in
         case "round-robin":
             return RoundRobin(engine)
     raise InputError(f"no strategy {name!r}; there are: {', '.join(STRATEGIES)}")
+
+
+class Known(NamedTuple):
+    """Which fields' loads report, and which objects are choices."""
+
+    watch: frozenset[str]
+    shared: frozenset[int]
 
 
 class Search:
@@ -146,6 +156,9 @@ class Search:
         invariants: str = "points",
         guards: bool = False,
         stop_at_fault: bool = True,
+        unit: Unit = WHOLE,
+        first: int = 0,
+        known: Known | None = None,
         progress: Callable[[Search], None] | None = None,
     ) -> None:
         if strategy not in STRATEGIES:
@@ -158,13 +171,17 @@ class Search:
         self.invariants = invariants
         self.guards = guards
         self.stop_at_fault = stop_at_fault
+        self.unit = unit
+        self.first = first
         self.progress = progress
         self.carrier = get_carrier(carrier)
         self.result = Result(program.name, variant, strategy)
-        self._watch: frozenset[str] = frozenset()
-        self._visible: frozenset[int] = frozenset()
+        self._watch = frozenset[str]() if known is None else known.watch
+        self._visible = frozenset[int]() if known is None else known.shared
         self.engine = self._new_engine()
         self._started = monotonic()
+        #: the CPU of this machine to run on; None: any one
+        self.cpu: int | None = None
 
     def __enter__(self) -> Search:
         return self
@@ -190,6 +207,11 @@ class Search:
         return engine
 
     @property
+    def known(self) -> Known:
+        """What the search has found out: for others that begin where this one is."""
+        return Known(self._watch, self._visible)
+
+    @property
     def shared(self) -> frozenset[int]:
         """The objects that were choices in the last pass."""
         return self._visible
@@ -200,10 +222,14 @@ class Search:
         """Search until a fault, the end, or a budget."""
         result = self.result
         bound = 0
-        with pinned():
-            while True:
+        strategy: Searching | None = None
+        with pinned(self.cpu):
+            ended: str | None = self._look_around()
+            while ended is None or ended == EXHAUSTED:
                 result.bound = bound if self.strategy == "bounded" else None
-                strategy = make_strategy(self.strategy, self.engine, seed=self.seed, bound=bound)
+                strategy = make_strategy(
+                    self.strategy, self.engine, seed=self.seed, bound=bound, first=self.first, unit=self.unit
+                )
                 ended = self._pass(strategy)
                 if ended is None:
                     result.passes += 1
@@ -212,6 +238,7 @@ class Search:
                     bound += 1
                     continue
                 break
+        assert ended is not None
         result.verdict = ended
         if ended == EXHAUSTED and isinstance(strategy, DepthFirst) and strategy.cut:
             result.verdict, result.reason = INCOMPLETE, f"more than {MAX_BOUND} preemptions were not tried"
@@ -220,6 +247,31 @@ class Search:
             result.verdict = FAULT
         result.shared = [self.engine.objects.names[oid] for oid in sorted(self._visible)]
         return result
+
+    def _look_around(self) -> str | None:
+        """Some schedules with every field reporting: the guard check, and a first look at which objects matter.
+
+        Of what is found there only a broken guard counts; the rest is for the search.  FAULT, or None: go on.
+        """
+        if self.unit.choices or self._visible or self.first:
+            return None
+        engine = Engine(self.program, self.variant, self.carrier, guards=True, invariants="never")
+        engine.visible[:] = bytes([CHOICE]) * len(engine.visible)
+        strategies: list[Searching] = [RoundRobin(engine)]
+        strategies += [RandomWalk(engine, seed) for seed in range(_LOOKS_AROUND)]
+        for strategy in strategies:
+            finding = engine.run(strategy)
+            self.result.executions += 1
+            if finding is not None and finding.code == "guard":
+                self.result.findings.append(finding)
+                self.result.path = list(engine.ev_process)
+                self._visible = frozenset(range(len(engine.visible)))
+                return FAULT
+        if self.strategy in EXHAUSTIVE:
+            self._visible = shared_objects(engine)
+            self._watch = frozenset(name for name in engine.missing)
+            self.engine = self._new_engine()
+        return None
 
     def _pass(self, strategy: Searching) -> str | None:
         """Run schedules.  Returns the verdict, or None: begin again, another object matters."""
@@ -251,6 +303,10 @@ class Search:
             if self.progress is not None:
                 self.progress(self)
             if self._grown():
+                if self.unit.choices:
+                    # The unit's choices are of the old objects: whoever cut it has to cut anew.
+                    result.reason = "another object matters"
+                    return INCOMPLETE
                 return None
             if not strategy.next(engine):
                 if strategy.exhaustive:
@@ -303,13 +359,13 @@ def shared_objects(engine: Engine) -> frozenset[int]:
 
 
 @contextmanager
-def pinned() -> Iterator[None]:
+def pinned(cpu: int | None = None) -> Iterator[None]:
     """One CPU of this machine, where that can be said: threads that hand over a baton are twice as fast there."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
+    os.sched_setaffinity(0, {min(before) if cpu is None else cpu})
     try:
         yield
     finally:

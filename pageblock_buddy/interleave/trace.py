@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
-from pageblock_buddy.interleave.record import Recorded
+from pageblock_buddy.interleave.record import Recorded, Waiting
 from pageblock_buddy.interleave.schedule import Step
 
 _WIDTH: Final = 46
@@ -35,6 +35,15 @@ def step_text(step: Step) -> str:
     return _VERBS[step.kind].format(where, step.context)
 
 
+def waiting_text(waiting: Waiting) -> str:
+    """What keeps a process from going on; for a lock the call in which it spins or sleeps, too."""
+    prefix = f"waits for {waiting.object}, "
+    if waiting.kind != "lock" or not waiting.how.startswith(prefix):
+        return f"... {waiting.how}"
+    step = Step(waiting.process, waiting.cpu, waiting.context, waiting.operation, 0, waiting.kind, waiting.object)
+    return f"{step_text(step)}  ... waits, {waiting.how.removeprefix(prefix)}"
+
+
 def _value(step: Step) -> str:
     value = step.value
     if value is None or isinstance(value, tuple):
@@ -44,7 +53,7 @@ def _value(step: Step) -> str:
 
 def columns_of(recorded: Recorded) -> list[int]:
     """The CPUs that get a column."""
-    return sorted({step.cpu for step in recorded.steps})
+    return sorted({step.cpu for step in recorded.steps} | {waiting.cpu for waiting in recorded.waiting if waiting.how})
 
 
 def two_column_lines(recorded: Recorded, *, quiet: bool = True) -> list[str]:
@@ -66,6 +75,13 @@ def two_column_lines(recorded: Recorded, *, quiet: bool = True) -> list[str]:
             if quiet and step.kind in ("load", "store") and step.object not in contested:
                 continue
             lines.append(_line(column, f"  {step_text(step)}", step.context))
+    for waiting in recorded.waiting:
+        if not waiting.how:
+            continue
+        column = cpus.index(waiting.cpu)
+        if waiting.operation and shown.get(waiting.process) != (waiting.op_number, waiting.operation):
+            lines.append(_line(column, waiting.operation, waiting.context))
+        lines.append(_line(column, f"  {waiting_text(waiting)}", waiting.context))
     if recorded.finding is not None:
         lines += ["", *_finding_lines(recorded)]
     return lines

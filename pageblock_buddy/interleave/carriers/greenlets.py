@@ -17,17 +17,26 @@ class Greenlets:
         self._engine = greenlet.getcurrent()
         self._stacks: list[greenlet.greenlet] = []
         self._bodies: list[Body] = []
+        #: whose body began and has not returned
+        self._inside: list[bool] = []
 
     def start(self, bodies: Sequence[Body]) -> None:
         """Provide for these bodies; none of them runs yet."""
+        if any(self._inside):
+            self.close()
         self._engine = greenlet.getcurrent()
         self._bodies = list(bodies)
         while len(self._stacks) < len(bodies):
             self._stacks.append(greenlet.greenlet(self._work))
+            self._inside.append(False)
 
     def _work(self, me: int) -> None:
+        inside = self._inside
         while True:
-            self.switch(me, self._bodies[me]())
+            inside[me] = True
+            to = self._bodies[me]()
+            inside[me] = False
+            self.switch(me, to)
 
     def switch(self, me: int, to: int) -> None:
         """Let ``to`` go on, and wait for one's own turn."""
@@ -44,3 +53,4 @@ class Greenlets:
         for stack in self._stacks:
             stack.throw()
         self._stacks = []
+        self._inside = []

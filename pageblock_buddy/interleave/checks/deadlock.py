@@ -68,5 +68,7 @@ def _finding(engine: Engine, chain: list[tuple[Running, str]], what: str) -> Fin
     first = min(range(len(chain)), key=lambda i: chain[i][0].index) if what == "cycle" else 0
     chain = chain[first:] + chain[:first]
     lines = tuple(f"{process.where()} ({process.text()}) {how}" for process, how in chain)
-    wanted = sorted({engine.objects.locks[p.oid].name for p, _ in chain if p.kind == LOCK})
+    wanted = sorted(
+        {engine.objects.locks[p.oid].name for p, how in chain if p.kind == LOCK and how.startswith("waits")}
+    )
     return Finding("deadlock", f"deadlock: {'; '.join(lines)}", chain[0][0].name, f"{what} {', '.join(wanted)}", lines)

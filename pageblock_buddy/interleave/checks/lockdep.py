@@ -2,9 +2,10 @@
 """Lock order by classes, as lockdep sees it: across all runs, so also on schedules that do not deadlock.
 
 A class is a lock's kernel name.  Waiting for B with A held makes the dependency A -> B; a trylock makes none, since it
-does not wait.  A class is *irq-safe* if a handler waited for it, *irq-unsafe* if it was ever held with IRQs on.  A path
-from an irq-safe to an irq-unsafe class deadlocks on two CPUs: one holds the unsafe lock and is interrupted by a handler
-that wants the safe one; the other holds the safe one and wants the unsafe one.
+does not wait.  A class is *hardirq-safe* if a hardirq waited for it, *hardirq-unsafe* if it was ever held with IRQs on;
+*softirq-safe* and *-unsafe* likewise, and softirqs are off wherever IRQs are off, and in a softirq.  A path from a safe
+to an unsafe class deadlocks on two CPUs: one holds the unsafe lock and is interrupted by a handler that wants the safe
+one; the other holds the safe one and wants the unsafe one.
 
 Kernel: kernel/locking/lockdep.c: mark_usage(), check_irq_usage(), check_noncircular()
 """
@@ -29,22 +30,22 @@ class Lockdep:
         self._known: set[tuple[object, ...]] = set()
         #: class -> classes that were waited for while it was held, each with who did
         self.after: dict[str, dict[str, str]] = {}
-        #: class -> who waited for it in a handler; class -> who held it with IRQs on
-        self.in_handler: dict[str, str] = {}
-        self.irqs_on: dict[str, str] = {}
+        #: kind of handler -> class -> who waited for it there; and who held it where such a handler may interrupt
+        self.used_in: dict[Context, dict[str, str]] = {Context.SOFTIRQ: {}, Context.HARDIRQ: {}}
+        self.held_open_to: dict[Context, dict[str, str]] = {Context.SOFTIRQ: {}, Context.HARDIRQ: {}}
         #: kind -> finding
         self.findings: dict[str, Finding] = {}
 
     def acquired(self, running: Running, lock: PointSpinlock, irqs_off: bool, waited: bool) -> None:
         """A process is taking a lock."""
-        handler = running.handler
-        irqs_on = not (irqs_off or running.irqs_off or running.context is Context.HARDIRQ)
+        context = running.context
+        irqs_on = not (irqs_off or running.irqs_off or context is Context.HARDIRQ)
         held = running.held
         # Nearly always seen before: one look into a set.
         if not held:
-            known: tuple[object, ...] = (lock.name, waited, irqs_on, handler)
+            known: tuple[object, ...] = (lock.name, waited, irqs_on, context)
         else:
-            known = (lock.name, waited, irqs_on, handler, *[other.name for other, _ in held])
+            known = (lock.name, waited, irqs_on, context, *[other.name for other, _ in held])
         if known not in self._known:
             self._known.add(known)
             self._learn(running, lock, irqs_on, waited)
@@ -52,10 +53,12 @@ class Lockdep:
     def _learn(self, running: Running, lock: PointSpinlock, irqs_on: bool, waited: bool) -> None:
         who = f"{running.where()} in {running.text()}"
         name = lock.name
-        if waited and running.handler:
-            self.in_handler.setdefault(name, who)
+        if waited and running.context in self.used_in:
+            self.used_in[running.context].setdefault(name, who)
         if irqs_on and not lock.sleeps:
-            self.irqs_on.setdefault(name, who)
+            self.held_open_to[Context.HARDIRQ].setdefault(name, who)
+            if running.context is Context.TASK:
+                self.held_open_to[Context.SOFTIRQ].setdefault(name, who)
         if waited:
             for other, _ in running.held:
                 self._depend(other.name, name, who)
@@ -85,8 +88,12 @@ class Lockdep:
         return None
 
     def _check_irqs(self) -> None:
-        for safe, handler in self.in_handler.items():
-            for unsafe, holder in self.irqs_on.items():
+        for context in (Context.HARDIRQ, Context.SOFTIRQ):
+            self._check_handlers(self.used_in[context], self.held_open_to[context])
+
+    def _check_handlers(self, used_in: dict[str, str], held_open: dict[str, str]) -> None:
+        for safe, handler in used_in.items():
+            for unsafe, holder in held_open.items():
                 path = self._path(safe, unsafe)
                 if path is None:
                     continue

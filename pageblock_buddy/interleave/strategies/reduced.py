@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pageblock_buddy.interleave.strategies.happens_before import HappensBefore
+from pageblock_buddy.interleave.strategies.unit import WHOLE, Unit
 
 if TYPE_CHECKING:
     from pageblock_buddy.interleave.engine import Engine
@@ -29,8 +30,10 @@ class Reduced:
 
     exhaustive = True
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, unit: Unit = WHOLE) -> None:
         self._happens_before = HappensBefore(engine)
+        #: choices that are given: their alternatives are other units
+        self._unit = unit
         self.prefix: list[int] = []
         self._chosen = self.prefix
         self._enabled: list[int] = []
@@ -53,15 +56,21 @@ class Reduced:
             if asleep:
                 sleep = self._still_asleep(asleep, depth - 1)
         awake = enabled & ~sleep
+        done = 0
+        if depth < len(self._unit.choices):
+            chosen = self._unit.choices[depth]
+            done = self._unit.done[depth]
+            awake &= 1 << chosen
         if not awake:
             self.redundant += 1
             return _ENGINE
-        current = engine.current
-        chosen = current if awake >> current & 1 else (awake & -awake).bit_length() - 1
+        if depth >= len(self._unit.choices):
+            current = engine.current
+            chosen = current if awake >> current & 1 else (awake & -awake).bit_length() - 1
         self._chosen.append(chosen)
         self._enabled.append(enabled)
         self._backtrack.append(1 << chosen)
-        self._done.append(0)
+        self._done.append(done)
         self._sleep.append(sleep)
         self._pending.append([(process.kind, process.oid) for process in engine.processes])
         return chosen
@@ -95,6 +104,8 @@ class Reduced:
 
     def _add_backtrack(self, first: int, number: int, process: int, clock: list[int]) -> bool:
         """See to it that the other order of a race is run.  False: it is not possible in the state before ``first``."""
+        if first < len(self._unit.choices):
+            return True
         initials = self._happens_before.initials(first, number, process, clock)
         if initials & self._backtrack[first]:
             return True
@@ -112,7 +123,7 @@ class Reduced:
             if process.alive and len(happens_before.clocks) >= self._looked:
                 races, clock = happens_before.races_of_pending(process.index, process.kind, process.oid)
                 self._add_backtracks(races, len(happens_before.clocks), process.index, clock)
-        while self._chosen:
+        while len(self._chosen) > len(self._unit.choices):
             depth = len(self._chosen) - 1
             self._done[depth] |= 1 << self._chosen[depth]
             left = self._backtrack[depth] & ~self._done[depth] & ~self._sleep[depth]

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pageblock_buddy.interleave.strategies.unit import WHOLE, Unit
+
 if TYPE_CHECKING:
     from pageblock_buddy.interleave.engine import Engine
 
@@ -19,8 +21,9 @@ class DepthFirst:
 
     exhaustive = True
 
-    def __init__(self, engine: Engine, bound: int = _UNBOUNDED) -> None:
+    def __init__(self, engine: Engine, bound: int = _UNBOUNDED, unit: Unit = WHOLE) -> None:
         self.bound = bound
+        self._unit = unit
         #: whether some schedule was left out for the bound
         self.cut = False
         self.redundant = 0
@@ -34,6 +37,10 @@ class DepthFirst:
 
     def choose(self, engine: Engine, enabled: int) -> int:
         """The same process as long as it goes."""
+        depth = len(self._chosen)
+        if depth < len(self._unit.choices):
+            self._append(self._unit.choices[depth], 0, 0, -1)
+            return self._unit.choices[depth]
         current = engine.current
         used = self._used[-1] if self._used else 0
         if enabled >> current & 1:
@@ -47,11 +54,14 @@ class DepthFirst:
             left = enabled & ~(1 << chosen)
             # Nobody is preempted: the alternatives cost nothing.
             current = -1
+        self._append(chosen, left, used, current)
+        return chosen
+
+    def _append(self, chosen: int, left: int, used: int, current: int) -> None:
         self._chosen.append(chosen)
         self._left.append(left)
         self._used.append(used)
         self._current.append(current)
-        return chosen
 
     def next(self, engine: Engine) -> bool:
         """After a run: whether there is another one to do."""

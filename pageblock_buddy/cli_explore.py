@@ -51,6 +51,8 @@ EXIT_GOOD: Final = 0
 EXIT_FAULT: Final = 1
 EXIT_INCOMPLETE: Final = 3
 DEFAULT_VARIANT: Final = "rfc"
+#: Where neither --schedules nor --time is given.
+DEFAULT_SCHEDULES: Final = 1_000_000
 
 _DESCRIPTION: Final = """\
 Run a small program of allocations and frees on simulated CPUs under many schedules, and look for deadlocks, broken
@@ -86,7 +88,12 @@ def add_explore_parser(commands: Any) -> None:
     )
     parser.add_argument("--carrier", choices=tuple(CARRIERS), default="threads", help="what the stacks run on")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="for random, pct and pos (default 1)")
-    parser.add_argument("--schedules", type=int, metavar="N", help="stop after so many schedules")
+    parser.add_argument(
+        "--schedules",
+        type=int,
+        metavar="N",
+        help=f"stop after so many schedules (default {DEFAULT_SCHEDULES}, without --time)",
+    )
     parser.add_argument("--time", type=float, metavar="S", help="stop after so many seconds")
     parser.add_argument("--outcomes", type=int, metavar="N", help="stop when so many outcomes are kept in memory")
     parser.add_argument("--invariants", choices=WHEN, default=WHEN[0], help="when they are checked (default points)")
@@ -121,7 +128,7 @@ def explore(arguments: argparse.Namespace) -> int:
         strategy=arguments.strategy,
         carrier=arguments.carrier,
         seed=arguments.seed,
-        budget=Budget(arguments.schedules, arguments.time, arguments.outcomes),
+        budget=_budget(arguments),
         invariants=arguments.invariants,
         guards=arguments.guards,
     )
@@ -146,6 +153,13 @@ def explore(arguments: argparse.Namespace) -> int:
         if recorded is not None and arguments.output is not None:
             print(f"written: {arguments.output}")
     return {EXHAUSTED: EXIT_GOOD, FAULT: EXIT_FAULT}.get(result.verdict, EXIT_INCOMPLETE)
+
+
+def _budget(arguments: argparse.Namespace) -> Budget:
+    """What was asked for; a search without any end is not wanted by accident."""
+    if arguments.schedules is None and arguments.time is None:
+        return Budget(DEFAULT_SCHEDULES, None, arguments.outcomes)
+    return Budget(arguments.schedules, arguments.time, arguments.outcomes)
 
 
 def _explore_here(options: Options, bar: Bar | None) -> tuple[Result, frozenset[int]]:

@@ -35,6 +35,8 @@ from pageblock_buddy.interleave.locks import PointSpinlock
 from pageblock_buddy.interleave.points import OWNERS, Instrument, Objects
 from pageblock_buddy.interleave.process import Running
 from pageblock_buddy.interleave.program import (
+    Alloc,
+    Free,
     Migration,
     Offline,
     Online,
@@ -48,7 +50,7 @@ from pageblock_buddy.interleave.program import (
 from pageblock_buddy.interleave.state import StateKeys
 from pageblock_buddy.machine.cpu import Context
 from pageblock_buddy.machine.guards import PCP_LOCK
-from pageblock_buddy.mm.page import PG_NONE
+from pageblock_buddy.mm.page import PG_BUDDY, PG_NONE, PG_PCP
 from pageblock_buddy.system import System
 from pageblock_buddy.variants import get_variant
 
@@ -152,6 +154,11 @@ class Engine:
         self._set_up(system)
         self.pages_at_start = dict(self.pages)
         self._processes()
+        self._refuse_unknown_calls()
+        #: runs so far: with the steps of the present one, what the watchdog looks at
+        self.runs = 0
+        #: whether some process runs
+        self.inside = False
         Instrument(self, k, self.watch, guards=guards)
         self._program_locks()
         self._name_objects()
@@ -200,6 +207,11 @@ class Engine:
             lock = getattr(op, "lock", None)
             if lock is not None and lock not in self.program_locks:
                 self.program_locks[lock] = PointSpinlock(self, lock, lock)
+
+    def _refuse_unknown_calls(self) -> None:
+        nolock = any(isinstance(op, Alloc | Free) and op.nolock for op in self.program.all_ops())
+        if nolock and self.variant.calls.alloc_pages_nolock is None:
+            raise InputError(f"program: {self.variant.name} has no alloc_pages_nolock() and free_pages_nolock()")
 
     def _processes(self) -> None:
         described = self.program.processes()
@@ -260,6 +272,7 @@ class Engine:
     def run(self, strategy: Strategy) -> Finding | None:
         """Run the program once.  Returns what was found, or None.  The state is that of the end until the next run."""
         self.image.restore()
+        self.keys.end = ()
         self.strategy = strategy
         self._prefix = strategy.prefix
         self._prefix_length = len(self._prefix)
@@ -274,7 +287,12 @@ class Engine:
         self.invariants.reset()
         self.interrupts: list[list[Running]] = [[] for _ in range(self.machine.nr_cpus)]
         self.alive = self.nr_carried
+        self.current = 0
         self.injections = 0
+        self.runs += 1
+        #: whether the watchdog has stopped a process that reaches no point; whether somebody pressed Ctrl-C
+        self.silenced = False
+        self._interrupted = False
         self._reset_events()
         for lock in self.objects.locks.values():
             lock.holder = lock.owner = None
@@ -287,24 +305,35 @@ class Engine:
             process.started = True
             process.home = migration.task
         self.carrier.start(self._bodies)
-        # Each task comes to its first point; nothing before it is seen by anybody.
-        for process in self.processes[: self.nr_carried]:
-            if process.started:
-                self._first_points = True
-                self._enter(process)
-                self.carrier.switch(ENGINE, process.index)
-        self._first_points = False
-        if self.finding is None:
-            chosen = self._next()
-            if chosen >= 0:
-                self._enter(self.processes[chosen])
-                self.carrier.switch(ENGINE, chosen)
+        try:
+            self._run()
+        except BaseException:
+            # A strategy's mistake, or an interrupt: not ours, but the stacks are.
+            self._unwind()
+            raise
         if self.finding is None and not self.given_up:
             self.finding = self._at_the_end()
         if self.at_end is not None:
             self.at_end()
         self._unwind()
         return self.finding
+
+    def _run(self) -> None:
+        # Each task comes to its first point; nothing before it is seen by anybody.
+        self._first_points = True
+        for process in self.processes[: self.nr_carried]:
+            if process.started:
+                self._enter(process)
+                self.carrier.switch(ENGINE, process.index)
+        self._first_points = False
+        if self.finding is None and not self._interrupted:
+            chosen = self._next()
+            if chosen >= 0:
+                self._enter(self.processes[chosen])
+                self.carrier.switch(ENGINE, chosen)
+        self.inside = False
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def _unwind(self) -> None:
         self.unwinding = True
@@ -319,13 +348,17 @@ class Engine:
                 process.alive = False
                 return ENGINE
             try:
+                self.inside = True
                 perform.run_ops(self, process)
             except Unwound:
                 process.alive = False
                 return ENGINE
             except (Exception, KeyboardInterrupt) as error:
                 process.alive = False
-                self.fail(finding_of_error(self, process, error))
+                if isinstance(error, KeyboardInterrupt) and not self.silenced:
+                    self._interrupted = True
+                else:
+                    self.fail(finding_of_error(self, process, error))
                 return ENGINE
             return self._finished(process)
 
@@ -383,6 +416,8 @@ class Engine:
                 if chosen >= 0:
                     self._enter(self.processes[chosen])
                 self.carrier.switch(process.index, chosen)
+            elif self.moves:
+                self._enter(process)  # it may have been moved
         if self.unwinding:
             raise Unwound
 
@@ -624,8 +659,13 @@ class Engine:
         """A lock was given back: what it guards can be checked."""
         if self.fresh:
             self.invariants.touched(lock)
-        if lock.name == PCP_LOCK and running.owner_read is not None and self.is_listed(running):
+        if lock.name == PCP_LOCK and running.owner_read is not None and self._on_pcp_list(running):
             self.owner_used()
+
+    def _on_pcp_list(self, running: Running) -> bool:
+        """As is_listed(), on a per-CPU list: a flush may have sent it on to the zone, and disowned its block."""
+        states = [self.kernel.mem_map[pfn] for pfn in self._pfns_freed(running)]
+        return any(state & PG_PCP and not state & PG_BUDDY for state in states)
 
     def is_listed(self, running: Running) -> bool:
         """Whether a page that the running process frees, of the block whose owner it read last, is on a list now."""

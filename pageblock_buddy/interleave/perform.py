@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pageblock_buddy.errors import InputError
 from pageblock_buddy.gfp import MIGRATE_MOVABLE
 from pageblock_buddy.interleave.findings import Finding
 from pageblock_buddy.interleave.kinds import AWAIT, CPU_DEAD, PUBLISH
@@ -152,10 +151,8 @@ def _perform(engine: Engine, process: Running, op: Op) -> None:
 
 
 def _nolock(engine: Engine, name: str) -> Callable[..., Any]:
-    """An entry that only some variants have."""
-    entry: Callable[..., Any] | None = getattr(engine.kernel.calls, name)
-    if entry is None:
-        raise InputError(f"program: {engine.variant.name} has no {name}()")
+    """An entry that only some variants have; the engine has seen to it that this one does."""
+    entry: Callable[..., Any] = getattr(engine.kernel.calls, name)
     return entry
 
 

@@ -292,13 +292,19 @@ def _check(program: Program) -> None:
             _refuse(f"the task of CPU {migration.task} cannot migrate to CPU {migration.to}")
     if len(set(program.migrations)) < len(program.migrations):
         _refuse("a migration is given twice")
-    for process in processes:
-        _check_context(process, process.ops, holding=())
     _check_names(program, processes)
+    maker = {name: process.name for process in processes for name in made_by(process.ops)}
+    for process in processes:
+        _check_context(process, process.ops, (), {name for name, made in maker.items() if made != process.name})
 
 
-def _check_context(process: Process, ops: tuple[Op, ...], holding: tuple[str, ...]) -> None:
+def _check_context(process: Process, ops: tuple[Op, ...], holding: tuple[str, ...], awaited: set[str]) -> None:
+    """``awaited`` are the pages that other processes allocate: a free of one waits for it."""
     for op in ops:
+        waits = next((name for name in freed(op) if name in awaited), None)
+        if waits is not None and (holding or process.context is not Context.TASK):
+            where = f"{holding[-1]} is held" if holding else "a handler does not wait"
+            _refuse(f"{process.name}: page {waits!r} is allocated by another process, and {where}")
         sleeps = isinstance(op, SLEEPING) or (isinstance(op, Drain) and op.cpu is None)
         if (sleeps or isinstance(op, Drain | Decay)) and process.context is not Context.TASK:
             _refuse(f"{process.name}: {type(op).__name__.lower()} is for task context")
@@ -309,7 +315,7 @@ def _check_context(process: Process, ops: tuple[Op, ...], holding: tuple[str, ..
                 _refuse(f"{process.name}: {op.lock} is the machine's, not the program's")
             if op.lock in holding:
                 _refuse(f"{process.name}: {op.lock} is held already")
-            _check_context(process, op.ops, (*holding, op.lock))
+            _check_context(process, op.ops, (*holding, op.lock), awaited)
 
 
 def _check_names(program: Program, processes: tuple[Process, ...]) -> None:

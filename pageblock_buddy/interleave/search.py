@@ -23,6 +23,7 @@ from pageblock_buddy.interleave.strategies.reduced import Reduced
 from pageblock_buddy.interleave.strategies.seeded import Pct, Pos, RandomWalk
 from pageblock_buddy.interleave.strategies.simple import DepthFirst, RoundRobin
 from pageblock_buddy.interleave.strategies.unit import WHOLE, Unit
+from pageblock_buddy.interleave.watchdog import watched
 
 EXHAUSTED: Final = "exhausted"
 INCOMPLETE: Final = "incomplete"
@@ -223,7 +224,7 @@ class Search:
         result = self.result
         bound = 0
         strategy: Searching | None = None
-        with pinned(self.cpu):
+        with pinned(self.cpu), watched(lambda: self.engine):
             ended: str | None = self._look_around()
             while ended is None or ended == EXHAUSTED:
                 result.bound = bound if self.strategy == "bounded" else None
@@ -251,18 +252,20 @@ class Search:
     def _look_around(self) -> str | None:
         """Some schedules with every field reporting: the guard check, and a first look at which objects matter.
 
-        Of what is found there only a broken guard counts; the rest is for the search.  FAULT, or None: go on.
+        Of what is found there a broken guard counts, and a livelock, which one does not want to wait for again; the
+        rest is for the search.  FAULT, or None: go on.
         """
         if self.unit.choices or self._visible or self.first:
             return None
         engine = Engine(self.program, self.variant, self.carrier, guards=True, invariants="never")
+        before, self.engine = self.engine, engine
         engine.visible[:] = bytes([CHOICE]) * len(engine.visible)
         strategies: list[Searching] = [RoundRobin(engine)]
         strategies += [RandomWalk(engine, seed) for seed in range(_LOOKS_AROUND)]
         for strategy in strategies:
             finding = engine.run(strategy)
             self.result.executions += 1
-            if finding is not None and finding.code == "guard":
+            if finding is not None and finding.code in ("guard", "livelock"):
                 self.result.findings.append(finding)
                 self.result.path = list(engine.ev_process)
                 self._visible = frozenset(range(len(engine.visible)))
@@ -271,6 +274,8 @@ class Search:
             self._visible = shared_objects(engine)
             self._watch = frozenset(name for name in engine.missing)
             self.engine = self._new_engine()
+        else:
+            self.engine = before
         return None
 
     def _pass(self, strategy: Searching) -> str | None:

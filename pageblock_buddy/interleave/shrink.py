@@ -64,7 +64,7 @@ class Shrinker:
 
     def run(self) -> Shrunk:
         """Shrink.  Errors: InputError if the program does not have the finding at all."""
-        first = self._search(self._best)
+        first = self._search(self._best, MAX_RUNS)
         if first is None:
             raise InputError(f"shrink: {self._best.name} on {self._variant} has no finding {self._finding.kind!r}")
         for smaller in (_fewer_operations, _fewer_cpus, _smaller_zone):
@@ -86,10 +86,10 @@ class Shrinker:
                 return True
         return False
 
-    def _search(self, program: Program) -> Result | None:
+    def _search(self, program: Program, most: int = MAX_PER_CANDIDATE) -> Result | None:
         """The result of a search that met the finding, or None."""
         # Few preemptions are enough for most faults; the reduced search is for the others, and for being done.
-        for strategy, schedules in (("bounded", MAX_PER_CANDIDATE // 8), ("reduced", MAX_PER_CANDIDATE)):
+        for strategy, schedules in (("bounded", MAX_PER_CANDIDATE // 8), ("reduced", most)):
             try:
                 with self._open(program, strategy, schedules) as search:
                     result = search.run()

@@ -30,6 +30,8 @@ class StateKeys:
         self._lists = list(enumerate(lists_of(k)))
         self._llists = llists_of(k)
         self._columns = (k.pageblock_cpu, k.pageblock_cpu_node, k.pageblock_nr_free)
+        #: the state at the end of the present run, if somebody made its key already
+        self.end: Key = ()
         self._fields: list[tuple[Any, Any]] = []
         for zone in k.zones:
             self._fields += [(Zone.__dict__[name].__get__, zone) for name in ZONE_FIELDS]
@@ -59,7 +61,7 @@ class StateKeys:
 
     def outcome(self) -> Key:
         """The state, and what each page name stands for: what one run can be told from another by."""
-        return self.state(), tuple(sorted(self._engine.pages.items()))
+        return self.end or self.state(), tuple(sorted(self._engine.pages.items()))
 
     def full(self) -> Key:
         """The state and where each process is, with what its operation has read: equal keys have equal futures.

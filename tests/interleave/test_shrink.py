@@ -42,7 +42,7 @@ def shrunk(program: Program) -> Shrunk:
     return shrink(program, "rfc", deadlock_of(program))
 
 
-@pytest.mark.parametrize("name", ["abba-hardirq", "abba-remote-drain"])
+@pytest.mark.parametrize("name", ["abba-hardirq", pytest.param("abba-remote-drain", marks=pytest.mark.ci)])
 def test_the_known_deadlocks_shrink_to_their_minimum(name: str) -> None:
     """One operation on each side and the interrupt: nothing can be left out."""
     result = shrunk(padded(built_in(name)))
@@ -57,6 +57,7 @@ def test_the_known_deadlocks_shrink_to_their_minimum(name: str) -> None:
     assert shrunk(result.program).program == result.program
 
 
+@pytest.mark.ci
 def test_the_same_twice() -> None:
     program = padded(built_in("abba-hardirq"))
     first, second = shrunk(program), shrunk(program)
@@ -93,6 +94,7 @@ def not_looked_at_again(k: object, pfn: int, tag: int, cpu: int) -> bool:
     return True
 
 
+@pytest.mark.ci
 def test_a_seeded_bug_shrinks() -> None:
     """The stale owner needs one free and one CPU that goes offline."""
     with instead(free.still_routed, not_looked_at_again):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from collections.abc import Sequence
 
 import greenlet
@@ -15,6 +17,7 @@ class Greenlets:
 
     def __init__(self) -> None:
         self._engine = greenlet.getcurrent()
+        self._thread = threading.get_ident()
         self._stacks: list[greenlet.greenlet] = []
         self._bodies: list[Body] = []
         #: whose body began and has not returned
@@ -46,7 +49,8 @@ class Greenlets:
             self._stacks[to].switch(to)
 
     def stop(self, process: int) -> None:
-        """Nothing: all stacks share the engine's thread, which an interrupt reaches by itself."""
+        """Make the process that runs raise KeyboardInterrupt: all share the engine's thread."""
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(KeyboardInterrupt))
 
     def close(self) -> None:
         """End all stacks."""

@@ -150,7 +150,7 @@ class PointInvariants:
         engine = self._engine
         if self._when == "never":
             return None
-        state = engine.keys.state()
+        state = engine.keys.end = engine.keys.state()
         if state in self._good_ends:
             return None
         with observing(engine):

@@ -59,14 +59,16 @@ class HappensBefore:
 
     def truncate(self, length: int) -> None:
         """Forget the steps from ``length`` on."""
-        while len(self.clocks) > length:
-            self.clocks.pop()
-            process = self._process.pop()
-            self._kind.pop()
-            self._of_object[self._oid.pop()].pop()
-            self._last[process].pop()
-            for cpu in self._step_cpus.pop():
-                self._of_cpu[cpu].pop()
+        of_object, last, of_cpu = self._of_object, self._last, self._of_cpu
+        for oid, process, cpus in zip(
+            self._oid[length:], self._process[length:], self._step_cpus[length:], strict=True
+        ):
+            of_object[oid].pop()
+            last[process].pop()
+            for cpu in cpus:
+                of_cpu[cpu].pop()
+        for column in (self.clocks, self._process, self._kind, self._oid, self._step_cpus):
+            del column[length:]
 
     def add(self, process: int, kind: int, oid: int) -> list[list[int]]:
         """Append a step.  Returns the earlier steps that it is in a race with, in groups, the last step first.

@@ -123,16 +123,17 @@ class Reduced:
             if process.alive and len(happens_before.clocks) >= self._looked:
                 races, clock = happens_before.races_of_pending(process.index, process.kind, process.oid)
                 self._add_backtracks(races, len(happens_before.clocks), process.index, clock)
-        while len(self._chosen) > len(self._unit.choices):
-            depth = len(self._chosen) - 1
-            self._done[depth] |= 1 << self._chosen[depth]
-            left = self._backtrack[depth] & ~self._done[depth] & ~self._sleep[depth]
+        chosen, backtrack, done, sleep = self._chosen, self._backtrack, self._done, self._sleep
+        depth = len(chosen) - 1
+        while depth >= len(self._unit.choices):
+            done[depth] |= 1 << chosen[depth]
+            left = backtrack[depth] & ~done[depth] & ~sleep[depth]
             if left:
-                self._chosen[depth] = (left & -left).bit_length() - 1
+                chosen[depth] = (left & -left).bit_length() - 1
+                for column in (chosen, backtrack, done, sleep, self._enabled, self._pending):
+                    del column[depth + 1 :]
                 happens_before.truncate(depth)
                 self._looked = depth
                 return True
-            for column in (self._chosen, self._enabled, self._backtrack, self._done, self._sleep):
-                column.pop()
-            self._pending.pop()
+            depth -= 1
         return False

@@ -107,8 +107,13 @@ class PointFreeList(ListHead):
         self.lock = lock
 
     def list_empty(self) -> bool:
-        self.engine.load_unlocked(self.oid, self.lock, FREE_LISTS)
-        return bool(self.engine.saw(super().list_empty()))
+        engine = self.engine
+        if self.lock.holder is not engine.running:
+            engine.load_unlocked(self.oid, self.lock, FREE_LISTS)
+        empty = not self._entries
+        if engine.keep_keys or engine.recording:
+            engine.saw(empty)
+        return empty
 
 
 class PointStoredFreeList(PointFreeList):
@@ -333,6 +338,15 @@ def _property(engine: Engine, slot: Any, oid: int, guard: Guard, lock: PointSpin
         def fget(instance: object) -> Any:
             load(oid, lock)
             return saw(get_slot(instance))
+
+    elif lock is not None:
+
+        def fget(instance: object) -> Any:
+            # Nearly always the lock is held: then this is no load that matters.
+            if lock.holder is not engine.running:
+                load(oid, lock)
+            return get_slot(instance)
+
     else:
 
         def fget(instance: object) -> Any:
@@ -352,6 +366,7 @@ def _property(engine: Engine, slot: Any, oid: int, guard: Guard, lock: PointSpin
         def fset(instance: object, value: Any) -> None:
             read_modify_write(oid)
             set_slot(instance, value)
+
     else:
 
         def fset(instance: object, value: Any) -> None:
@@ -393,8 +408,9 @@ def _nr_free_property(engine: Engine, slot: Any, oid: int, lock: PointSpinlock, 
     get_slot, set_slot = slot.__get__, slot.__set__
 
     def fget(instance: object) -> Any:
-        engine.load_unlocked(oid, lock, FREE_LISTS)
-        return engine.saw(get_slot(instance))
+        if lock.holder is not engine.running:
+            engine.load_unlocked(oid, lock, FREE_LISTS)
+        return engine.saw(get_slot(instance)) if engine.keep_keys or engine.recording else get_slot(instance)
 
     def fset(instance: object, value: Any) -> None:
         engine.store_held(oid, lock)

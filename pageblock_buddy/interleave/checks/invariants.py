@@ -34,6 +34,9 @@ _MOVING_COUNTERS: Final = (Decay, Offline, Online)
 #: States that are remembered as good; then all are forgotten.
 _MAX_REMEMBERED: Final = 200_000
 
+_ALL_FREE: Final = 1
+_END: Final = 2
+
 Check = tuple[str, Callable[[Kernel], None]]
 
 
@@ -46,7 +49,8 @@ class PointInvariants:
         self._engine = engine
         self._when = when
         breaks = engine.variant.breaks
-        self._checks: dict[PointSpinlock, list[Check]] = {}
+        #: lock -> (bit, checks of what it guards)
+        self._checks: dict[PointSpinlock, tuple[int, list[Check]]] = {}
         for zone in engine.kernel.zones:
             of_zone = {name: partial(_in_zone, check, zone) for name, check in invariants.OF_ZONE.items()}
             self._add(zone.lock, of_zone, breaks)
@@ -62,13 +66,13 @@ class PointInvariants:
             ("place", partial(invariants.validate_place, in_flight=True)),
             *self._total_check,
         ]
-        #: (lock, state): what was found good once
-        self._good: set[tuple[PointSpinlock | None, Key]] = set()
-        self._good_ends: set[Key] = set()
+        #: state -> what was found good in it once: bits of locks, _ALL_FREE, _END
+        self._good: dict[Key, int] = {}
 
     def _add(self, lock: Spinlock, checks: Mapping[str, Callable[[Kernel], None]], breaks: tuple[str, ...]) -> None:
         assert isinstance(lock, PointSpinlock)
-        self._checks[lock] = [(name, check) for name, check in checks.items() if name not in breaks]
+        bit = 4 << len(self._checks)
+        self._checks[lock] = bit, [(name, check) for name, check in checks.items() if name not in breaks]
 
     def reset(self) -> None:
         """Before a run."""
@@ -93,28 +97,32 @@ class PointInvariants:
             return None
         # A search comes to the same states again and again.
         state = self._engine.keys.state()
+        good = known = self._good.get(state, 0)
         for lock in free:
-            if (lock, state) not in self._good:
-                finding = self._first_failure(self._checks[lock])
+            bit, checks = self._checks[lock]
+            if not good & bit:
+                finding = self._first_failure(checks)
                 if finding is not None:
                     return finding
                 if not self._skipped:
-                    self._remember((lock, state))
-        if all(lock.holder is None for lock in self._checks):
-            return self._first_failure(self._total_check) if (None, state) in self._good else self._all_free(state)
+                    good |= bit
+        for lock in self._checks:
+            if lock.holder is not None:
+                break
+        else:
+            # Every page has one place.
+            finding = self._first_failure(self._total_check if good & _ALL_FREE else self._all_free_checks)
+            if finding is not None:
+                return finding
+            good |= _ALL_FREE
+        if good != known:
+            self._remember(state, good)
         return None
 
-    def _all_free(self, state: Key) -> Finding | None:
-        """What holds when no lock is held: every page has one place."""
-        finding = self._first_failure(self._all_free_checks)
-        if finding is None:
-            self._remember((None, state))
-        return finding
-
-    def _remember(self, good: tuple[PointSpinlock | None, Key]) -> None:
+    def _remember(self, state: Key, good: int) -> None:
         if len(self._good) >= _MAX_REMEMBERED:
             self._good.clear()
-        self._good.add(good)
+        self._good[state] = good
 
     def _first_failure(self, checks: list[Check]) -> Finding | None:
         engine = self._engine
@@ -151,7 +159,8 @@ class PointInvariants:
         if self._when == "never":
             return None
         state = engine.keys.end = engine.keys.state()
-        if state in self._good_ends:
+        good = self._good.get(state, 0)
+        if good & _END:
             return None
         with observing(engine):
             try:
@@ -161,7 +170,7 @@ class PointInvariants:
             except ModelBug as error:
                 name = str(error.details.get("invariant"))
                 return Finding("leak" if name == "total" else "invariant", error.message, "", name)
-        self._good_ends.add(state)
+        self._remember(state, good | _END)
         return None
 
 

@@ -582,6 +582,23 @@ class Engine:
                 self.point(running, LOAD, oid)
             self.last_load = oid
 
+    def load_own(self, oid: int) -> None:
+        """A load of what only this CPU touches: a point where an interrupt may come between."""
+        running = self.running
+        self.users[oid] |= running.bit
+        if self.visible[oid] and not (running.irqs_off or running.context is Context.HARDIRQ):
+            self.point(running, LOAD, oid)
+        self.last_load = oid
+
+    def store_own(self, oid: int) -> None:
+        """A store to it; one step with the load right before it: this_cpu_xchg()."""
+        running = self.running
+        self.users[oid] |= running.bit
+        self.writers[oid] |= running.bit
+        if self.visible[oid] and self.last_load != oid and not (running.irqs_off or running.context is Context.HARDIRQ):
+            self.point(running, STORE, oid)
+        self.last_load = -1
+
     def load_cpu_number(self) -> None:
         """smp_processor_id(): a point where the task may be moved."""
         running = self.running

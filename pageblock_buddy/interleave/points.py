@@ -388,6 +388,21 @@ def _noting(engine: Engine, fset: Callable[[Any, Any], None]) -> Callable[[Any, 
     return noting
 
 
+def _own_property(engine: Engine, slot: Any, oid: int) -> property:
+    """A field of one CPU, where handlers can come between a load and a store."""
+    get_slot, set_slot = slot.__get__, slot.__set__
+
+    def fget(instance: object) -> Any:
+        engine.load_own(oid)
+        return engine.saw(get_slot(instance))
+
+    def fset(instance: object, value: Any) -> None:
+        engine.store_own(oid)
+        set_slot(instance, value)
+
+    return property(fget, fset)
+
+
 def _held_property(engine: Engine, slot: Any, label: str, lock: PointSpinlock) -> property:
     """The guard check: a field that only the holder of its lock may touch."""
     get_slot, set_slot, check_held, saw = slot.__get__, slot.__set__, engine.check_held, engine.saw
@@ -477,6 +492,8 @@ class Instrument:
                 loads = self._guards or f"{structure.__name__}.{name}" in self._watch
                 of_lock = lock if guard.kind is Kind.STORES_HELD else None
                 properties[name] = _property(engine, slot, oid, guard, of_lock, loads)
+            elif guard.kind is Kind.OWN_CPU and engine.shares_cpus:
+                properties[name] = _own_property(engine, slot, engine.objects.add(f"{where}{name}"))
             elif (
                 self._guards
                 and guard.kind is Kind.HELD

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from pageblock_buddy import __version__
+from pageblock_buddy.cli_cut import add_cut_parser, run_cut
 from pageblock_buddy.cli_explore import (
     add_explore_parser,
     add_schedule_arguments,
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add_run_parser(commands)
     add_explore_parser(commands)
     add_shrink_parser(commands)
+    add_cut_parser(commands)
     add_timeline_parser(commands)
     return parser
 
@@ -190,6 +192,7 @@ _COMMANDS = {
     "explore": explore,
     "timeline": timeline,
     "shrink": run_shrink,
+    "cut": run_cut,
 }
 
 

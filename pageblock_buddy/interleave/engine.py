@@ -48,6 +48,7 @@ from pageblock_buddy.interleave.program import (
     walk,
 )
 from pageblock_buddy.interleave.state import StateKeys
+from pageblock_buddy.interleave.strategies.happens_before import cpus_of
 from pageblock_buddy.machine.cpu import Context
 from pageblock_buddy.machine.guards import PCP_LOCK
 from pageblock_buddy.mm.page import PG_BUDDY, PG_NONE, PG_PCP
@@ -157,6 +158,8 @@ class Engine:
         self._refuse_unknown_calls()
         #: runs so far: with the steps of the present one, what the watchdog looks at
         self.runs = 0
+        for process, cpus in zip(self.processes, cpus_of(self), strict=True):
+            process.exposed = self.shares_cpus and bool(cpus)
         #: whether some process runs
         self.inside = False
         Instrument(self, k, self.watch, guards=guards)
@@ -234,20 +237,43 @@ class Engine:
         self.moves = self._moving()
         self.cpu_number: dict[int, int] = {}
 
+    def _places(self) -> dict[str, set[int]]:
+        """For each process by name the CPUs that it may ever be on.
+
+        Whoever takes a CPU offline gets what ran there, and may itself have been moved before.
+        """
+        places = {p.name: {p.home} for p in self.processes[: self.nr_carried]}
+        for _, migration in self.migrations:
+            places[str(migration.task)].add(migration.to)
+        while True:
+            before = {name: len(cpus) for name, cpus in places.items()}
+            for cpu, mover in self._offlines():
+                for cpus in places.values():
+                    if cpu in cpus:
+                        cpus |= places[mover]
+            if before == {name: len(cpus) for name, cpus in places.items()}:
+                return places
+
+    def _offlines(self) -> list[tuple[int, str]]:
+        """(CPU that goes, process that takes it offline)."""
+        carried = self.processes[: self.nr_carried]
+        return sorted((op.cpu, p.name) for p in carried for op in walk(p.ops) if isinstance(op, Offline))
+
     def leaving_cpus(self) -> list[tuple[int, list[int]]]:
         """(CPU, where its processes may go then) for each CPU that some process takes offline."""
-        found: dict[int, set[int]] = {}
-        for process in self.processes[: self.nr_carried]:
-            for op in walk(process.ops):
-                if isinstance(op, Offline):
-                    homes = {process.home} | {m.to for _, m in self.migrations if str(m.task) == process.name}
-                    found.setdefault(op.cpu, set()).update(homes)
-        return [(cpu, sorted(homes)) for cpu, homes in sorted(found.items())]
+        places = self._places()
+        return [(cpu, sorted(places[mover])) for cpu, mover in self._offlines()]
 
     def _moving(self) -> list[Running]:
-        leaving = [cpu for cpu, _ in self.leaving_cpus()]
-        movable = [str(migration.task) for _, migration in self.migrations]
-        return [p for p in self.processes[: self.nr_carried] if p.name in movable or p.home in leaving]
+        """Tasks that may be moved, or find another task on their CPU: where they read its number, others may come."""
+        places = self._places()
+        tasks = [p for p in self.processes[: self.nr_carried] if not p.handler]
+        return [
+            task
+            for task in tasks
+            if len(places[task.name]) > 1
+            or any(other is not task and places[other.name] & places[task.name] for other in tasks)
+        ]
 
     def _name_objects(self) -> None:
         described = self.program.processes()
@@ -290,6 +316,8 @@ class Engine:
         self.current = 0
         self.injections = 0
         self.runs += 1
+        #: CPUs that no task may go to
+        self.gone = {cpu for cpu in range(self.machine.nr_cpus) if not list.__getitem__(self.machine.online, cpu)}
         #: whether the watchdog has stopped a process that reaches no point; whether somebody pressed Ctrl-C
         self.silenced = False
         self._interrupted = False
@@ -385,8 +413,17 @@ class Engine:
 
     # --- points --------------------------------------------------------------------------------
 
-    def point(self, process: Running, kind: int, oid: int) -> None:
-        """``process`` is about to do something to an object.  Returns when it is to do it."""
+    def point(self, process: Running, kind: int, oid: int, must: bool = False) -> None:
+        """``process`` is about to do something to an object.  Returns when it is to do it.
+
+        ``must``: it is a choice even where the object is only recorded.
+        """
+        self._pass_point(process, kind, oid, must)
+        if not process.acted and process.call >= 0:
+            # It has done nothing yet, so its operation begins now.
+            self.history.begin_again(process.call)
+
+    def _pass_point(self, process: Running, kind: int, oid: int, must: bool) -> None:
         if self.unwinding:
             raise Unwound
         process.kind = kind
@@ -402,11 +439,15 @@ class Engine:
             self.fresh = step + 1 == self._prefix_length
             return
         if self._first_points:
-            if self.visible[oid] == RECORDED:
+            if self.visible[oid] == RECORDED and not must:
                 self._record(process.index, kind, oid)
                 return
             self.carrier.switch(process.index, ENGINE)
-        elif self.visible[oid] == RECORDED and not (kind == LOCK and self.objects.locks[oid].holder is not None):
+        elif (
+            self.visible[oid] == RECORDED
+            and not must
+            and not (kind == LOCK and self.objects.locks[oid].holder is not None)
+        ):
             self._record(process.index, kind, oid)
             return
         else:
@@ -552,7 +593,7 @@ class Engine:
             and task.cpu != target
             and task.preemptible()
             and not self.interrupts[task.cpu]
-            and bool(list.__getitem__(self.machine.online, target))
+            and target not in self.gone
         )
 
     def _can_go(self, process: Running) -> bool:
@@ -567,6 +608,7 @@ class Engine:
 
     def evacuate(self, cpu: int, to: int) -> None:
         """A CPU is gone: what ran there, or was to interrupt it, goes on elsewhere."""
+        self.gone.add(cpu)
         for process in self.processes[: self.nr_carried]:
             if process.cpu == cpu:
                 process.cpu = to
@@ -628,6 +670,7 @@ class Engine:
             self._stored(oid)
         if self.visible[oid]:
             self.point(running, STORE, oid)
+        running.acted = True
         self.last_load = -1
 
     def store_held(self, oid: int, lock: PointSpinlock) -> None:
@@ -652,7 +695,7 @@ class Engine:
         if self.visible[oid]:
             if self.last_load == oid and self.ev_oid and self.ev_oid[-1] == oid:
                 self.ev_kind[-1] = STORE
-            elif self.last_load != oid:
+            else:
                 self.point(running, STORE, oid)
         self.last_load = -1
 

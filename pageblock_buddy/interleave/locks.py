@@ -48,15 +48,25 @@ class PointSpinlock(Spinlock):
         engine, oid = self.engine, self.oid
         running = engine.running
         engine.users[oid] |= running.bit
-        if engine.visible[oid] or self.holder is not None:
+        opens = self._opens(running, irqs_off)
+        if engine.visible[oid] or opens or self.holder is not None:
             if self.holder is running:
                 raise SelfDeadlock(
                     f"{running.where()} waits for {self.label}, which it holds itself",
                     lock=self.name,
                     process=running.name,
                 )
-            engine.point(running, LOCK, oid)
+            engine.point(running, LOCK, oid, opens)
         self._take(running, irqs_off, True)
+
+    def _opens(self, running: Running, irqs_off: bool) -> bool:
+        """Whether this lock would turn preemption or IRQs off, where a handler or a migration may still come before.
+
+        Such a lock is a choice whoever shares it: behind it they may not come.
+        """
+        if not running.exposed or self.sleeps:
+            return False
+        return not running.preempt_off or (irqs_off and not running.irqs_off)
 
     # --- trying --------------------------------------------------------------------------------
 
@@ -73,10 +83,11 @@ class PointSpinlock(Spinlock):
         engine, oid = self.engine, self.oid
         running = engine.running
         engine.users[oid] |= running.bit
-        visible = engine.visible[oid]
+        opens = self._opens(running, irqs_off)
+        visible = engine.visible[oid] or opens
         if visible:
             running.pinned = pinned
-            engine.point(running, TRYLOCK, oid)
+            engine.point(running, TRYLOCK, oid, opens)
             running.pinned = False
         if self.holder is not None:
             if visible:
@@ -90,6 +101,7 @@ class PointSpinlock(Spinlock):
     def _take(self, running: Running, irqs_off: bool, waited: bool) -> None:
         engine = self.engine
         engine.last_load = -1
+        running.acted = True
         if engine.fresh:
             engine.lockdep.acquired(running, self, irqs_off, waited)
         self.holder = running

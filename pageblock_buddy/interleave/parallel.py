@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
 from pageblock_buddy.errors import InputError, MissingExtra
+from pageblock_buddy.interleave.checks.lockdep import Lockdep
 from pageblock_buddy.interleave.findings import Finding
 from pageblock_buddy.interleave.journal import Journal
 from pageblock_buddy.interleave.program import Program
@@ -84,6 +86,7 @@ def run_unit(job: Json) -> Json:
         search.cpu = _own_cpu
         result = search.run()
         grown = search.known != known
+        lockdep = search.engine.lockdep.to_dict()
     return {
         "unit": job["unit"],
         "verdict": result.verdict,
@@ -96,6 +99,7 @@ def run_unit(job: Json) -> Json:
         "outcomes": sorted(outcome_digest(key) for key in result.outcomes),
         "findings": [finding.to_dict() for finding in result.findings],
         "path": result.path,
+        "lockdep": lockdep,
         "grown": grown,
         "watch": sorted(search.known.watch),
         "shared": sorted(search.known.shared),
@@ -176,7 +180,17 @@ class Options:
             "seed": self.seed,
             "invariants": self.invariants,
             "guards": self.guards,
+            "code": code_digest(),
         }
+
+
+def code_digest() -> str:
+    """SHA-256 of the package's sources: units that other code searched say nothing about this one."""
+    digest = hashlib.sha256()
+    package = Path(__file__).resolve().parents[1]
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass(slots=True)
@@ -186,6 +200,7 @@ class Total:
     result: Result
     digests: dict[str, None] = field(default_factory=dict)
     done: dict[int, None] = field(default_factory=dict)
+    lockdep: Lockdep = field(default_factory=Lockdep)
 
     def add(self, found: Json) -> None:
         """Add a unit, once."""
@@ -198,6 +213,10 @@ class Total:
         self.digests.update(dict.fromkeys(found["outcomes"]))
         for data in found["findings"]:
             finding = Finding(data["code"], data["message"], data["process"], data["detail"], tuple(data["lines"]))
+            if all(finding.kind != known.kind for known in result.findings):
+                result.findings.append(finding)
+        self.lockdep.merge(found["lockdep"])
+        for finding in self.lockdep.findings.values():
             if all(finding.kind != known.kind for known in result.findings):
                 result.findings.append(finding)
         if result.path is None:
@@ -234,8 +253,9 @@ class ParallelSearch:
         if pass_record is not None:
             passes = pass_record["pass"]
             self.known = Known(frozenset(pass_record["watch"]), frozenset(pass_record["shared"]))
-        else:
-            self._warm_up()
+        fault = self._warm_up(pass_record is None)
+        if fault is not None:
+            return fault
         while True:
             total = Total(Result(self._options.program.name, self._options.variant, self._options.strategy))
             total.result.passes = passes
@@ -251,7 +271,8 @@ class ParallelSearch:
             self.known = grown
             passes += 1
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, learn: bool) -> Result | None:
+        """A few schedules here: which objects matter, if that is not known; and the guard check.  Returns a fault."""
         options = self._options
         with Search(
             options.program,
@@ -263,8 +284,12 @@ class ParallelSearch:
             invariants="never",
             stop_at_fault=False,
         ) as search:
-            search.run()
-            self.known = search.known
+            result = search.run()
+            if learn or any(finding.code == "guard" for finding in result.findings):
+                self.known = search.known
+        if any(finding.code in ("guard", "livelock") for finding in result.findings):
+            return result
+        return None
 
     def _pass(self, total: Total) -> Known | None:
         """Search all units.  None: done, or stopped; else what they found out, to begin again with."""

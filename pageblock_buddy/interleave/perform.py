@@ -47,10 +47,12 @@ def _run_op(engine: Engine, process: Running, op: Op) -> None:
     process.op_points = 0
     process.reads = 0
     held_before = len(process.held)
+    process.acted = False
+    number = process.call = engine.history.begin(process, op)
     _await_pages(engine, process, op)
-    number = engine.history.begin(process, op)
     _perform(engine, process, op)
     engine.history.end(number)
+    process.call = -1
     _check_end(engine, process, held_before)
     process.owner_read = None
     process.in_hand = 0
@@ -168,6 +170,7 @@ def _hotplug(engine: Engine, process: Running, op: Op, cpu: int) -> None:
             engine.kernel.calls.page_alloc_cpu_dead(engine.kernel, cpu)
     elif not online:
         page_alloc_cpu_online(engine.kernel, cpu)
+        engine.gone.discard(cpu)
     engine.cpu_hotplug_lock.unlock()
 
 

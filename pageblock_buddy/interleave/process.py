@@ -23,10 +23,13 @@ class Running:
     """
 
     __slots__ = (
+        "acted",
         "alive",
         "bit",
+        "call",
         "context",
         "cpu",
+        "exposed",
         "handler",
         "held",
         "home",
@@ -58,6 +61,8 @@ class Running:
         self.context = process.context
         self.handler = process.context is not Context.TASK
         self.ops = process.ops
+        #: whether handlers, migrations or CPU hotplug may come between its steps
+        self.exposed = False
         self.held: list[tuple[PointSpinlock, bool]] = []
         self.reset()
 
@@ -76,6 +81,10 @@ class Running:
         self.op_number = 0
         self.op_points = 0
         self.op_start = 0
+        #: whether its operation has taken a lock or stored
+        self.acted = False
+        #: its operation's number in the history, or -1
+        self.call = -1
         #: (pageblock, tag) of the last owner that was read
         self.owner_read: tuple[int, int] | None = None
         #: the pageblock whose owner was read, changed, and was used all the same

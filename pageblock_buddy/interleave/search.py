@@ -303,7 +303,7 @@ class Search:
                     result.findings.append(finding)
                 if result.path is None:
                     result.path = list(engine.ev_process)
-                if self.stop_at_fault:
+                if self.stop_at_fault and not self.engine.missing - self._watch:
                     return FAULT
             if self.progress is not None:
                 self.progress(self)

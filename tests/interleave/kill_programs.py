@@ -2,9 +2,8 @@
 """The kill programs: what the mutants run on.
 
 Each has at most six operations in its tasks and handlers, so whatever it finds is as short as that without shrinking.
-``kill_programs.json`` has them in the order in which they are run, with the variants that each of them is for; an entry
-without a program is a built-in one.  On these variants the unmutated code has no finding, and the search is exhausted
-within :data:`MAX_BASELINE` executions.
+``kill_programs.json`` has them in the order in which they are run, with the variants that each of them is for.  On
+these variants the unmutated code has no finding, and the search is exhausted within :data:`MAX_BASELINE` executions.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pageblock_buddy.interleave.catalogue import built_in
 from pageblock_buddy.interleave.program import Hold, Program, walk
 
 #: Operations of all tasks and handlers together.
 MAX_OPERATIONS: Final = 6
 #: Executions of one search of the unmutated code.
-MAX_BASELINE: Final = 300
+MAX_BASELINE: Final = 600
 FILE: Final = Path(__file__).with_name("kill_programs.json")
 
 
@@ -41,7 +39,7 @@ def _load() -> tuple[dict[str, Program], tuple[Pair, ...]]:
     programs: dict[str, Program] = {}
     found: list[Pair] = []
     for entry in entries:
-        program = Program.from_dict(entry["program"]) if "program" in entry else built_in(entry["name"])
+        program = Program.from_dict(entry["program"])
         programs[program.name] = program
         found += [Pair(program.name, variant) for variant in entry["variants"]]
     return programs, tuple(found)

@@ -7,24 +7,18 @@ the code of the changed source.
 """
 
 from __future__ import annotations
-
 import __future__
+
 import ast
 import copy
 import importlib
 import inspect
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
-
-try:
-    import greenlet
-except ImportError:  # the carrier threads does without
-    greenlet = None  # type: ignore[assignment]
 
 #: What is mutated, below pageblock_buddy/.
 RFC: Final = tuple(
@@ -106,6 +100,13 @@ def functions_of(file: str) -> dict[str, ast.FunctionDef]:
     """The module-level functions of a file, as syntax trees."""
     tree = ast.parse(inspect.getsource(module_of(file)))
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def lines_of(file: str, name: str) -> range:
+    """The lines of a function."""
+    node = functions_of(file)[name]
+    assert node.end_lineno is not None
+    return range(node.lineno, node.end_lineno + 1)
 
 
 def function_object(file: str, name: str) -> FunctionType:
@@ -294,8 +295,8 @@ def _of_expression(node: ast.AST, at: At) -> Iterator[Found]:
         case ast.BoolOp(op=op, values=values):
             swapped = ast.Or() if isinstance(op, ast.And) else ast.And()
             yield "swap-and-or", node, at(node, _setting("op", swapped))
-            for index, value in enumerate(values):
-                yield "drop-condition", value, at(node, _dropping_operand(index))
+            for index, operand in enumerate(values):
+                yield "drop-condition", operand, at(node, _dropping_operand(index))
         case ast.UnaryOp(op=ast.Not(), operand=operand) if not isinstance(operand, ast.Compare):
             yield "flip-condition", node, at(node, _becoming(ast.unparse(operand)))
         case ast.BinOp(op=op) if type(op) in _ARITHMETIC:
@@ -394,8 +395,17 @@ RESULTS: Final = (
     "linux_6_12/buddy.py:_move_freepages_block",
     "linux_6_12/buddy.py:move_freepages_block",
 )
-#: What they returned to simulated processes, in one run
-RETURNED: Final[list[str]] = []
+#: (what tells one run from another, a result) for what they returned to simulated processes
+RETURNED: Final[list[tuple[object, str]]] = []
+#: says which run this is; None: no run
+RUN: Final[list[Callable[[], object]]] = []
+
+
+def returned_in(run: object) -> list[str]:
+    """What functions of RESULTS returned in one run, sorted; forgets everything."""
+    found = sorted(value for one, value in RETURNED if one is run)
+    RETURNED.clear()
+    return found
 
 
 class _Noting(ast.NodeTransformer):
@@ -411,16 +421,9 @@ class _Noting(ast.NodeTransformer):
 
 
 def _note(value: object) -> object:
-    if _in_a_process():
-        RETURNED.append(repr(value))
+    if RUN:
+        RETURNED.append((RUN[-1](), repr(value)))
     return value
-
-
-def _in_a_process() -> bool:
-    """Whether this is the stack of a simulated process, whichever carries it: a set-up runs in pytest's own."""
-    if greenlet is not None and greenlet.getcurrent().parent is not None:
-        return True
-    return threading.current_thread().name.startswith("simulated process")
 
 
 def noting(where: str, source: str) -> str:
@@ -431,13 +434,13 @@ def noting(where: str, source: str) -> str:
 
 
 @contextmanager
-def results_noted() -> Iterator[list[str]]:
+def results_noted() -> Iterator[None]:
     """Run with the functions of RESULTS noting what they return."""
     with ExitStack() as stack:
         for where in RESULTS:
             file, _, function = where.partition(":")
             stack.enter_context(applied(file, function, ast.unparse(functions_of(file)[function])))
-        yield RETURNED
+        yield
 
 
 # --- what ran ----------------------------------------------------------------------------------

@@ -121,11 +121,11 @@ PORTER_BUGS: Final = (
     ),
     _bug("tag-is-cpu", _BLOCK, "claim_pageblock", "pcp.cpu + 1", "pcp.cpu"),
     _bug(
-        "listed-twice",
-        _BLOCK,
-        "list_owned_block",
-        "    if k.pageblock_cpu_node[index]:  # RFC-7.16\n        return\n",
-        "",
+        "not-listed",
+        _BULK,
+        "drain_chunk",
+        "k.pcp_buddy.list_owned_block(k, zone, pcp, pageblock_start_pfn(k, pfn))  # RFC-7.15",
+        "pass",
     ),
     PorterBug(
         "disown-after-unlock",
@@ -248,7 +248,8 @@ PORTER_BUGS: Final = (
                 _FREE,
                 "lock_pcp_of_owner",
                 "                return None, tag\n",
-                "                return None, tag\n            if held is not None:\n                held.lock.unlock()\n",
+                "                return None, tag\n"
+                "            if held is not None:\n                held.lock.unlock()\n",
             ),
         ),
         _FREE,
@@ -316,7 +317,8 @@ PORTER_BUGS: Final = (
         _LLIST,
         "free_to_remote_owner",
         "    k.mem_map[pfn] = PG_LLIST | order\n    pcp.free_llist.llist_add(pfn, order)  # RFC-9.6, RFC-9.15\n",
-        "    pcp.free_llist.llist_add(pfn, order)\n    k.pageblock_cpu[pfn >> k.pageblock_order]\n    k.mem_map[pfn] = PG_LLIST | order\n",
+        "    pcp.free_llist.llist_add(pfn, order)\n"
+        "    k.pageblock_cpu[pfn >> k.pageblock_order]\n    k.mem_map[pfn] = PG_LLIST | order\n",
     ),
     _bug("wrong-pcp-after-migration", _LLIST, "lock_local_pcp", "(tag and tag - 1 != pcp.cpu) or ", ""),
     _bug(

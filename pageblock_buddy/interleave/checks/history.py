@@ -58,6 +58,12 @@ class History:
         self._ends.append(NEVER)
         return len(self._ends) - 1
 
+    def begin_again(self, number: int) -> None:
+        """An operation has waited at its first point, and does its first step only now."""
+        self._now += 1
+        process, op, _ = self._calls[number]
+        self._calls[number] = process, op, self._now
+
     def end(self, number: int) -> None:
         """An operation ends."""
         self._now += 1

@@ -13,7 +13,7 @@ Kernel: kernel/locking/lockdep.c: mark_usage(), check_irq_usage(), check_noncirc
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pageblock_buddy.interleave.findings import Finding
 from pageblock_buddy.machine.cpu import Context
@@ -101,6 +101,27 @@ class Lockdep:
                 lines += [f"{a} -> {b}: {self.after[a][b]}" for a, b in pairwise(path)]
                 text = f"irq inversion: {' -> '.join(path)}, {safe} is used in a handler, {unsafe} is held with IRQs on"
                 self._found("irq-inversion", text, " -> ".join(path), lines)
+
+    # --- from one search to another ------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is known, as JSON types."""
+        return {
+            "after": self.after,
+            "used_in": {context.value: found for context, found in self.used_in.items()},
+            "held_open_to": {context.value: found for context, found in self.held_open_to.items()},
+        }
+
+    def merge(self, known: dict[str, Any]) -> None:
+        """Learn what another search knows: a cycle may have its parts in several."""
+        for context in self.used_in:
+            for mine, theirs in ((self.used_in, known["used_in"]), (self.held_open_to, known["held_open_to"])):
+                for name, who in theirs[context.value].items():
+                    mine[context].setdefault(name, who)
+        for first, thens in known["after"].items():
+            for then, who in thens.items():
+                self._depend(first, then, who)
+        self._check_irqs()
 
     def _found(self, code: str, message: str, detail: str, lines: list[str]) -> None:
         finding = Finding(code, message, "", detail, tuple(lines))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pageblock_buddy.interleave.kinds import AWAIT, CPU_DEAD, LOAD, LOCK, LOOKS, PUBLISH, UNLOCK
+from pageblock_buddy.interleave.kinds import AWAIT, CPU_DEAD, LOAD, LOCK, LOOKS, PUBLISH, STORE, UNLOCK
 
 if TYPE_CHECKING:
     from pageblock_buddy.interleave.engine import Engine
@@ -116,6 +116,8 @@ class HappensBefore:
         before = self.clocks[last[-1]] if last else self._zeros
         clock = before.copy()
         races: list[list[int]] = []
+        if kind == LOAD and oid in self._atomic:
+            kind = STORE  # it may have been the first half of a read-modify-write
         if oid >= 0:
             self._look_at_object(process, kind, self._of_object[oid], before, clock, races)
         for cpu in self._cpus_of_step(process, kind, oid):

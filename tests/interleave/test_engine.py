@@ -287,8 +287,8 @@ def test_the_context_of_the_machine(monkeypatch: pytest.MonkeyPatch, carrier: Ca
     engine = everything(Engine(program, "rfc", carrier))
     original = engine.point
 
-    def point(running: Running, kind: int, oid: int) -> None:
-        original(running, kind, oid)
+    def point(running: Running, kind: int, oid: int, must: bool = False) -> None:
+        original(running, kind, oid, must)
         contexts.add((running.name, engine.machine.context, engine.machine.cpu))
 
     monkeypatch.setattr(engine, "point", point)
@@ -363,8 +363,8 @@ def test_a_task_that_is_moved_at_its_own_point_is_elsewhere_then(
     where = []
     original = engine.point
 
-    def point(running: Running, kind: int, oid: int) -> None:
-        original(running, kind, oid)
+    def point(running: Running, kind: int, oid: int, must: bool = False) -> None:
+        original(running, kind, oid, must)
         where.append((running.cpu, Machine.__dict__["cpu"].__get__(engine.machine)))  # below the point that it is
 
     monkeypatch.setattr(engine, "point", point)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from pageblock_buddy.errors import LockError, ModelBug
 from pageblock_buddy.gfp import FPI_PCP_BUDDY
 from pageblock_buddy.machine.cpu import Context
-from pageblock_buddy.machine.lists import ListHead
+from pageblock_buddy.machine.lists import ListHead, WatchedListHead
 from pageblock_buddy.machine.spinlock import Spinlock
 from pageblock_buddy.mm.kernel import Kernel
 from pageblock_buddy.mm.mmzone import PerCpuPages, Zone
@@ -118,7 +118,7 @@ class OwnerColumn(_Array):
         super().__setitem__(index, value)
 
 
-class OwnedList(ListHead):
+class OwnedList(WatchedListHead):
     """An owned_blocks list that wants zone->lock for each change; it shares the entries of the list it stands for."""
 
     __slots__ = ("_guard",)
@@ -128,35 +128,9 @@ class OwnedList(ListHead):
         self._entries = inner._entries
         self._guard = guard
 
-    def list_add(self, pfn: int) -> None:
-        """Insert at the head."""
+    def before_change(self) -> None:
+        """Check the lock."""
         self._guard()
-        super().list_add(pfn)
-
-    def list_add_tail(self, pfn: int) -> None:
-        """Insert at the tail."""
-        self._guard()
-        super().list_add_tail(pfn)
-
-    def list_del(self, pfn: int) -> None:
-        """Remove."""
-        self._guard()
-        super().list_del(pfn)
-
-    def list_move_tail(self, pfn: int) -> None:
-        """Move to the tail."""
-        self._guard()
-        super().list_move_tail(pfn)
-
-    def pop_first(self) -> int:
-        """Remove the head."""
-        self._guard()
-        return super().pop_first()
-
-    def pop_last(self) -> int:
-        """Remove the tail."""
-        self._guard()
-        return super().pop_last()
 
 
 @dataclasses.dataclass(slots=True)

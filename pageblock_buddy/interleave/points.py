@@ -18,7 +18,7 @@ from pageblock_buddy.errors import GuardViolation
 from pageblock_buddy.interleave.locks import PointSpinlock
 from pageblock_buddy.machine.cpu import Machine
 from pageblock_buddy.machine.guards import PCP_LOCK, ZONE_LOCK, Guard, Kind
-from pageblock_buddy.machine.lists import ListHead
+from pageblock_buddy.machine.lists import ListHead, WatchedListHead
 from pageblock_buddy.machine.llist import LlistHead
 from pageblock_buddy.mm.kernel import Kernel, page_zone
 from pageblock_buddy.mm.mmzone import FreeArea, PerCpuPages, PerCpuZonestat, Zone
@@ -116,40 +116,16 @@ class PointFreeList(ListHead):
         return empty
 
 
-class PointStoredFreeList(PointFreeList):
+class PointStoredFreeList(WatchedListHead, PointFreeList):
     """A free list of a machine where somebody does ask: its changes are points, too."""
 
     __slots__ = ()
 
-    def _store(self) -> None:
+    def before_change(self) -> None:
         self.engine.store_held(self.oid, self.lock)
 
-    def list_add(self, pfn: int) -> None:
-        self._store()
-        super().list_add(pfn)
 
-    def list_add_tail(self, pfn: int) -> None:
-        self._store()
-        super().list_add_tail(pfn)
-
-    def list_del(self, pfn: int) -> None:
-        self._store()
-        super().list_del(pfn)
-
-    def list_move_tail(self, pfn: int) -> None:
-        self._store()
-        super().list_move_tail(pfn)
-
-    def pop_first(self) -> int:
-        self._store()
-        return super().pop_first()
-
-    def pop_last(self) -> int:
-        self._store()
-        return super().pop_last()
-
-
-class GuardedList(ListHead):
+class GuardedList(WatchedListHead):
     """The guard check: a list that only the holder of a lock may touch."""
 
     __slots__ = ("engine", "label", "lock")
@@ -160,41 +136,23 @@ class GuardedList(ListHead):
         self.label = label
         self.lock = lock
 
-    def _guard(self) -> None:
+    def before_change(self) -> None:
         self.engine.check_held(self.lock, self.label)
 
-    def list_add(self, pfn: int) -> None:
-        self._guard()
-        super().list_add(pfn)
-
-    def list_add_tail(self, pfn: int) -> None:
-        self._guard()
-        super().list_add_tail(pfn)
-
-    def list_del(self, pfn: int) -> None:
-        self._guard()
-        super().list_del(pfn)
-
-    def list_move_tail(self, pfn: int) -> None:
-        self._guard()
-        super().list_move_tail(pfn)
-
     def pop_first(self) -> int:
-        self._guard()
         return self.engine.saw_int(super().pop_first())
 
     def pop_last(self) -> int:
-        self._guard()
         return self.engine.saw_int(super().pop_last())
 
     def first_entry_or_null(self) -> int | None:
-        self._guard()
+        self.engine.check_held(self.lock, self.label)
         first = super().first_entry_or_null()
         self.engine.saw(first)
         return first
 
     def list_empty(self) -> bool:
-        self._guard()
+        self.engine.check_held(self.lock, self.label)
         return bool(self.engine.saw(super().list_empty()))
 
 

@@ -82,3 +82,43 @@ class ListHead:
 
     def __repr__(self) -> str:
         return f"ListHead({list(self._entries)})"
+
+
+class WatchedListHead(ListHead):
+    """A list whose subclass looks at each change before it is made."""
+
+    __slots__ = ()
+
+    def before_change(self) -> None:
+        """Called before each change of one entry; raises if the change must not be made."""
+        raise NotImplementedError
+
+    def list_add(self, pfn: int) -> None:
+        """Insert at the head."""
+        self.before_change()
+        super().list_add(pfn)
+
+    def list_add_tail(self, pfn: int) -> None:
+        """Insert at the tail."""
+        self.before_change()
+        super().list_add_tail(pfn)
+
+    def list_del(self, pfn: int) -> None:
+        """Remove."""
+        self.before_change()
+        super().list_del(pfn)
+
+    def list_move_tail(self, pfn: int) -> None:
+        """Move to the tail."""
+        self.before_change()
+        super().list_move_tail(pfn)
+
+    def pop_first(self) -> int:
+        """Remove the head."""
+        self.before_change()
+        return super().pop_first()
+
+    def pop_last(self) -> int:
+        """Remove the tail."""
+        self.before_change()
+        return super().pop_last()

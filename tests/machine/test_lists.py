@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from pageblock_buddy.machine.lists import ListHead
+from pageblock_buddy.machine.lists import ListHead, WatchedListHead
 
 
 def test_both_ends() -> None:
@@ -74,3 +74,28 @@ def test_used_as_a_queue_it_stays_quick() -> None:
     for pfn in range(1000, 101_000):
         assert entries.pop_first() == pfn - 1000
         entries.list_add_tail(pfn)
+
+
+class Told(WatchedListHead):
+    """Remembers what the list was at each change."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self, pfns: list[int]) -> None:
+        super().__init__(pfns)
+        self.seen: list[list[int]] = []
+
+    def before_change(self) -> None:
+        self.seen.append(self.to_list())
+
+
+def test_a_watched_list_tells_each_change_before_it_is_made() -> None:
+    one = Told([1, 2, 3])
+    one.list_add(0)
+    one.list_add_tail(4)
+    one.list_del(2)
+    one.list_move_tail(1)
+    assert (one.pop_first(), one.pop_last()) == (0, 1)
+    assert one.seen == [[1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3, 4], [0, 1, 3, 4], [0, 3, 4, 1], [3, 4, 1]]
+    assert one.to_list() == [3, 4]
+    assert len(one.seen) == 6, "looking at the list is no change"

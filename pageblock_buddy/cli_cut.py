@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any, Final
 
 from pageblock_buddy.errors import InputError
 from pageblock_buddy.interleave.cut import cut_recording, cut_workload
+from pageblock_buddy.textfiles import write_text
 from pageblock_buddy.workload import WORKLOADS
+from pageblock_buddy.workload.parameters import parse_settings
 
 _DESCRIPTION: Final = """\
 Cut a few operations out of a scripted recording or a built-in workload and write them as a program for explore: each
@@ -45,12 +46,7 @@ def add_cut_parser(commands: Any) -> None:
 
 def run_cut(arguments: argparse.Namespace) -> int:
     """Cut, write.  Returns the exit code.  Errors: InputError."""
-    settings = {}
-    for setting in arguments.settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise InputError(f"--set {setting}: not of the form NAME=VALUE")
-        settings[name] = value
+    settings = parse_settings(arguments.settings)
     if arguments.source in WORKLOADS:
         program = cut_workload(arguments.source, settings, arguments.start, arguments.count)
     elif settings:
@@ -61,9 +57,6 @@ def run_cut(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
         print(text, end="")
         return 0
-    try:
-        Path(arguments.output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{arguments.output}: {error.strerror}") from None
+    write_text(arguments.output, text)
     print(f"written: {arguments.output}")
     return 0

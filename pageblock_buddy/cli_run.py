@@ -8,12 +8,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pageblock_buddy.errors import InputError
 from pageblock_buddy.progress import progress_bar
 from pageblock_buddy.rfc.policies import POLICIES
 from pageblock_buddy.variants import DEFAULT_VARIANT, VARIANTS, get_variant
 from pageblock_buddy.workload import WORKLOADS, RunResult, Workload, get_workload, run_workload, table_lines
-from pageblock_buddy.workload.parameters import Parameters, parse_size
+from pageblock_buddy.workload.parameters import Parameters, parse_settings, parse_size
 
 _PAGE_BYTES = 4096
 
@@ -111,12 +110,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _given(arguments: argparse.Namespace) -> dict[str, str]:
     """The parameters of the command line, as text."""
-    given: dict[str, str] = {}
-    for setting in arguments.settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise InputError(f"--set {setting}: not of the form NAME=VALUE")
-        given[name] = value
+    given = parse_settings(arguments.settings)
     if arguments.seed is not None:
         given["seed"] = arguments.seed
     if arguments.cpus is not None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any, Final
 
+from pageblock_buddy.cli_explore import DEFAULT_VARIANT, EXIT_GOOD
 from pageblock_buddy.errors import InputError
 from pageblock_buddy.interleave.carriers import get_carrier
 from pageblock_buddy.interleave.catalogue import get_program, program_names
 from pageblock_buddy.interleave.schedule import first_difference, from_text, is_schedule_file, read_schedule
 from pageblock_buddy.interleave.timeline import Timeline, film_schedule, html_page, trace_events
+from pageblock_buddy.textfiles import write_text
 from pageblock_buddy.variants import get_variant
 
-EXIT_GOOD: Final = 0
-DEFAULT_VARIANT: Final = "rfc"
 DEFAULT_OUTPUT: Final = "timeline.html"
 
 _DESCRIPTION: Final = """\
@@ -63,7 +62,7 @@ def timeline(arguments: argparse.Namespace) -> int:
     if arguments.perfetto is not None:
         texts.append((arguments.perfetto, trace_events(filmed)))
     for path, text in texts:
-        _write(path, text)
+        write_text(path, text)
     for note in notes:
         print(f"note: {note}")
     for path, _ in texts:
@@ -101,10 +100,3 @@ def _check_outputs(source: str, *outputs: str | None) -> None:
         raise InputError(f"{outputs[0]}: both outputs would go there")
     if os.path.realpath(source) in names and os.path.exists(source):
         raise InputError(f"{source}: the output would replace the input")
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        Path(path).write_bytes(text.encode("utf-8", "backslashreplace"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None

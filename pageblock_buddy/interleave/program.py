@@ -18,6 +18,7 @@ from pageblock_buddy.config import Config, ZoneConfig
 from pageblock_buddy.errors import ConfigError, InputError
 from pageblock_buddy.machine.cpu import Context
 from pageblock_buddy.machine.guards import PCP_LOCK, ZONE_LOCK
+from pageblock_buddy.textfiles import read_text
 
 FORMAT: Final = "pageblock-buddy-program"
 VERSION: Final = 1
@@ -702,14 +703,7 @@ def _read_setup(data: object) -> tuple[SetUp, ...]:
 def load_program(path: str | Path) -> Program:
     """Read a program from a file.  Errors: InputError."""
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or 'not text'}") from None
-    if len(text) > MAX_BYTES:
-        raise InputError(f"{path}: longer than {MAX_BYTES >> 20} MiB")
-    try:
-        data = json.loads(text)
+        data = json.loads(read_text(path, MAX_BYTES))
     except (ValueError, RecursionError):  # ValueError: also a number of too many digits
         raise InputError(f"{path}: not JSON") from None
     return Program.from_dict(data)

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from pageblock_buddy.errors import InputError
 from pageblock_buddy.interleave.program import Program, shown
+from pageblock_buddy.textfiles import read_text, write_text
 from pageblock_buddy.variants import get_variant
 
 FORMAT: Final = "pageblock-buddy-schedule"
@@ -114,10 +115,7 @@ class ScheduleFile:
 
     def write(self, path: str | Path) -> None:
         """Write the file.  Errors: InputError."""
-        try:
-            Path(path).write_text("".join(f"{line}\n" for line in self.lines()), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}") from None
+        write_text(path, "".join(f"{line}\n" for line in self.lines()))
 
 
 def is_schedule_file(path: str | Path) -> bool:
@@ -133,14 +131,7 @@ def is_schedule_file(path: str | Path) -> bool:
 
 def read_schedule(path: str | Path) -> ScheduleFile:
     """Read a file.  Errors: InputError."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or 'not text'}") from None
-    if len(text) > _MAX_BYTES:
-        raise InputError(f"{path}: longer than {_MAX_BYTES >> 20} MiB")
-    lines = text.split("\n")
+    lines = read_text(path, _MAX_BYTES).split("\n")
     if not lines[-1]:
         lines.pop()
     try:

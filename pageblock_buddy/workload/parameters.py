@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final, Self
 
 from pageblock_buddy.config import MAX_CPUS, PAGES_PER_MIB, Config
@@ -98,6 +98,17 @@ _KINDS: Final[dict[type, str]] = {
 def _number(text: str) -> float:
     numerator, slash, denominator = text.partition("/")
     return float(numerator) / float(denominator) if slash else float(text)
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, str]:
+    """What ``--set`` was given, by name; the last of a name counts.  Errors: InputError."""
+    given: dict[str, str] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set {setting}: not of the form NAME=VALUE")
+        given[name] = value
+    return given
 
 
 def parse_size(text: str) -> int:
